@@ -1,0 +1,1 @@
+"""One versioned key-value contract, several engines. Only this room talks to SQLite or etcd."""
