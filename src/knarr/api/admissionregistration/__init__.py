@@ -1,0 +1,1 @@
+"""The API group kept in the folder admissionregistration."""

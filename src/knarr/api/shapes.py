@@ -1,0 +1,70 @@
+"""What the fields of an API type are, for code that walks plain JSON beside the types.
+
+``codec`` uses it to drop nulls and to find unknown fields, ``patch`` to know where a merge goes on. A shape
+says only struct, list, map or leaf; merge keys and list types stand in ``facts``.
+
+Invariant: a shape is derived from the struct alone and never changes, so it is cached for the life of the
+process; there are as many shapes as API types, which bounds the cache.
+"""
+
+from __future__ import annotations
+
+import types
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+__all__ = ["Shape", "shape_of", "struct_fields"]
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """``form`` is struct, list, map, any or leaf. ``type`` is the struct or the leaf's Python type.
+
+    ``bits`` is the width of a whole number, 0 for anything else.
+    """
+
+    form: str
+    type: Any = None
+    element: Shape | None = None
+    nullable: bool = False
+    bits: int = 0
+
+
+def shape_of(annotation: Any) -> Shape:
+    """The shape of a type annotation."""
+    if get_origin(annotation) is Annotated:
+        base, meta = get_args(annotation)
+        return Shape("leaf", base, bits=32 if meta.ge == -(2**31) else 64)
+    if annotation is Any:
+        return Shape("any", nullable=True)
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _union_shape(get_args(annotation))
+    if origin is list:
+        return Shape("list", list, shape_of(get_args(annotation)[0]))
+    if origin is dict:
+        return Shape("map", dict, shape_of(get_args(annotation)[1]))
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return Shape("struct", annotation)
+    return Shape("leaf", annotation)
+
+
+def _union_shape(options: tuple[Any, ...]) -> Shape:
+    real = [option for option in options if option is not type(None)]
+    nullable = len(real) < len(options)
+    if len(real) == 1:
+        inner = shape_of(real[0])
+        return Shape(inner.form, inner.type, inner.element, nullable, inner.bits)
+    # JSONSchemaProps | bool and its like: walk into it only as the struct, and only when it is a map.
+    structs = [option for option in real if isinstance(option, type) and issubclass(option, msgspec.Struct)]
+    if structs:
+        return Shape("struct", structs[0], nullable=nullable)
+    return Shape("leaf", real[0], nullable=nullable)
+
+
+@cache
+def struct_fields(cls: type[msgspec.Struct]) -> dict[str, Shape]:
+    """Wire name to shape."""
+    # The resolver msgspec itself uses: it understands forward references across the generated modules.
+    return {field.encode_name: shape_of(field.type) for field in msgspec.structs.fields(cls)}

@@ -1,0 +1,263 @@
+"""The watch cache: what is stored, as bytes ready to send, and the recent changes.
+
+One watch of the whole store feeds every kind's ``Cache``. An object's bytes are made once per revision: GET writes them, LIST
+joins them, WATCH frames them once for all watchers. ``Hub.wait_for`` gives read-your-writes: a write's answer is held until its
+revision has arrived here.
+
+Bytes are kept without their first part, the constant ``{"apiVersion":…,"kind":…,``, because a list's items go without it:
+``Entry.body`` begins with ``"metadata":{"resourceVersion":"7",``.
+
+Upstream's counterpart is ``apiserver/pkg/storage/cacher``; the difference is one watch of the store instead of one a kind.
+
+Neighbours: ``store`` below, ``registry`` above, ``watching`` for what leaves towards a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+
+from knarr.api import codec
+from knarr.api.errors import expired, timeout
+from knarr.api.scheme import Resource
+from knarr.apiserver.fields import FieldReader
+from knarr.kit.log import get_logger
+from knarr.store.contract import Compacted, Event, KeyValue, Store
+
+__all__ = ["Cache", "Change", "Entry", "Hub"]
+
+log = get_logger("cacher")
+
+#: Changes kept per kind for watches that resume; an older resourceVersion gets 410.
+HISTORY_LIMIT = 4096
+#: How long a read waits for a revision the cache has not reached, as upstream.
+WAIT_LIMIT_S = 3.0
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One object at one revision."""
+
+    key: str
+    namespace: str
+    name: str
+    revision: int
+    body: bytes
+    labels: dict[str, str]
+    fields: dict[str, str]
+
+
+class Change(msgspec.Struct, gc=False):
+    """One change: ``entry`` is the object after it (for a deletion: as it was last, at the deletion's revision)."""
+
+    revision: int
+    deleted: bool
+    entry: Entry
+    previous: Entry | None
+
+
+Subscriber = Callable[[Change], None]
+
+
+class Cache:
+    """All objects of one kind, in key order, and the changes that led to them."""
+
+    def __init__(self, resource: Resource, reader: FieldReader) -> None:
+        self.resource = resource
+        self.prefix = resource.storage_prefix + "/"
+        self.head = b'{"apiVersion":"%s","kind":"%s",' % (resource.api_version.encode(), resource.kind.encode())
+        self._stored_head = self.head + b'"metadata":{'
+        self._reader = reader
+        self._entries: dict[str, Entry] = {}
+        self._keys: list[str] = []
+        self._history: deque[Change] = deque(maxlen=HISTORY_LIMIT)
+        #: Watches from before this revision cannot be served.
+        self.oldest = 0
+        self.subscribers: list[Subscriber] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def get(self, key: str) -> Entry | None:
+        return self._entries.get(key)
+
+    def scan(self, prefix: str, *, start: str = "") -> Iterator[Entry]:
+        """The entries whose key begins with ``prefix``, in order, from ``start`` on."""
+        keys = self._keys
+        index = bisect_left(keys, max(prefix, start))
+        entries = self._entries
+        if prefix == self.prefix and index == 0:
+            for key in keys:
+                yield entries[key]
+            return
+        while index < len(keys) and keys[index].startswith(prefix):
+            yield entries[keys[index]]
+            index += 1
+
+    def since(self, revision: int) -> list[Change]:
+        """The changes after ``revision``. Raises ``StatusError`` 410 Expired when some are no longer known."""
+        if revision < self.oldest:
+            raise expired(f"too old resource version: {revision} ({self.oldest})")
+        changes = []
+        for change in reversed(self._history):
+            if change.revision <= revision:
+                break
+            changes.append(change)
+        changes.reverse()
+        return changes
+
+    def entry(self, kv: KeyValue) -> Entry:
+        """An entry from a stored value, also one that somebody else wrote into the store."""
+        return self._make(kv.key, kv.value, kv.mod_revision)
+
+    def _make(self, key: str, value: bytes, revision: int) -> Entry:
+        head = self._stored_head
+        if not value.startswith(head):
+            value = self._normalized(value)
+        # Our own encoder always writes at least a name here, so the comma is right.
+        body = b'"metadata":{"resourceVersion":"%d",' % revision + value[len(head) :]
+        metadata, fields = self._reader.read(value)
+        namespace, name = metadata.namespace, metadata.name
+        if self._reader.generic:
+            fields = {"metadata.name": name, **({"metadata.namespace": namespace} if namespace else {}), **fields}
+        return Entry(key, namespace, name, revision, body, metadata.labels, fields)
+
+    def _normalized(self, value: bytes) -> bytes:
+        """The value as this server would have written it."""
+        obj = codec.decode(self.resource.type, value)
+        obj.metadata.resourceVersion = ""
+        return codec.encode(obj)
+
+    def load(self, items: list[KeyValue], revision: int) -> None:
+        """Take over the state at ``revision``; used once at the start."""
+        for item in items:
+            try:
+                self._entries[item.key] = self.entry(item)
+            except (msgspec.DecodeError, codec.DecodeError) as error:
+                log.error("stored object cannot be read", key=item.key, error=error)
+        self._keys = sorted(self._entries)
+        self.oldest = revision
+
+    def apply(self, event: Event) -> None:
+        """Take over one change and tell subscribers."""
+        previous = self._entries.get(event.key)
+        if event.value is None:
+            if previous is None:
+                return
+            del self._entries[event.key]
+            del self._keys[bisect_left(self._keys, event.key)]
+            end = previous.body.index(b",")
+            body = b'"metadata":{"resourceVersion":"%d"' % event.revision + previous.body[end:]
+            entry = Entry(
+                previous.key, previous.namespace, previous.name, event.revision, body, previous.labels, previous.fields
+            )
+        else:
+            try:
+                entry = self._make(event.key, event.value, event.revision)
+            except (msgspec.DecodeError, codec.DecodeError) as error:
+                log.error("stored object cannot be read", key=event.key, error=error)
+                return
+            if previous is None:
+                self._insert(event.key)
+            self._entries[event.key] = entry
+        change = Change(event.revision, event.value is None, entry, previous)
+        if len(self._history) == HISTORY_LIMIT:
+            self.oldest = self._history[0].revision
+        self._history.append(change)
+        for subscriber in self.subscribers:
+            subscriber(change)
+
+    def _insert(self, key: str) -> None:
+        if not self._keys or self._keys[-1] < key:
+            self._keys.append(key)
+        else:
+            insort(self._keys, key)
+
+    def object(self, entry: Entry) -> Any:
+        """The entry as a struct of its own, free to change."""
+        return codec.decode(self.resource.type, self.head + entry.body)
+
+
+class Hub:
+    """Feeds every ``Cache`` from one watch of the store, and knows how far they have come."""
+
+    def __init__(self, store: Store, *, root: str = "/registry/") -> None:
+        self.store = store
+        self._root = root
+        self._caches: dict[str, Cache] = {}
+        self._by_key: dict[str, Cache] = {}
+        self.revision = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.started = asyncio.Event()
+
+    def add(self, cache: Cache) -> None:
+        """Feed ``cache`` from now on. Before ``run``, or for a new kind whose objects ``load_kind`` reads."""
+        self._caches[cache.prefix] = cache
+        self._by_key.clear()
+
+    async def run(self) -> None:
+        """Load everything, then follow. Ends only by cancellation or when the store fails."""
+        first = await self.store.revision()
+        for cache in list(self._caches.values()):
+            page = await self.store.range(cache.prefix, revision=first) if first else None
+            cache.load(page.items if page else [], first)
+        self._advance(first)
+        self.started.set()
+        while True:
+            try:
+                async with aclosing(cast(Any, self.store.watch(self._root, after=self.revision))) as batches:
+                    async for events in batches:
+                        for event in events:
+                            cache = self._cache_of(event.key)
+                            if cache is not None:
+                                cache.apply(event)
+                        self._advance(events[-1].revision)
+            except Compacted as error:
+                # Only a server that stood still longer than history is kept comes here; its state cannot be trusted.
+                raise RuntimeError("the store compacted changes this server had not seen; restart it") from error
+
+    def _cache_of(self, key: str) -> Cache | None:
+        # /registry/pods/default/web and /registry/services/specs/default/web: the prefix has one or two parts more.
+        end = key.find("/", len(self._root))
+        if end < 0:
+            return None
+        cache = self._caches.get(key[: end + 1])
+        if cache is None:
+            end = key.find("/", end + 1)
+            cache = self._caches.get(key[: end + 1]) if end > 0 else None
+        return cache
+
+    def _advance(self, revision: int) -> None:
+        self.revision = revision
+        if self._waiters:
+            still = []
+            for wanted, future in self._waiters:
+                if wanted <= revision:
+                    if not future.done():
+                        future.set_result(None)
+                else:
+                    still.append((wanted, future))
+            self._waiters = still
+
+    async def wait_for(self, revision: int) -> None:
+        """Until the caches have reached ``revision``. Raises ``StatusError`` 504 after ``WAIT_LIMIT_S``."""
+        if self.revision >= revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, future))
+        try:
+            async with asyncio.timeout(WAIT_LIMIT_S):
+                await future
+        except TimeoutError:
+            raise timeout(f"Too large resource version: {revision}, current: {self.revision}") from None
+
+    async def fresh(self) -> None:
+        """Until the caches hold everything that was acknowledged before this call."""
+        revision = await self.store.revision()
+        if self.revision < revision:
+            await self.wait_for(revision)

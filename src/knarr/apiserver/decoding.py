@@ -1,0 +1,125 @@
+"""Request bodies: which format, which type, which fields.
+
+``fieldValidation`` decides what becomes of unknown and duplicate fields: Ignore drops them, Warn drops them with a warning header,
+Strict refuses the request. Upstream's default on the server is Warn.
+
+Neighbours: ``api.codec`` decodes; ``registry.generic`` calls this first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+import yaml
+
+from knarr.api import codec
+from knarr.api.errors import StatusError, bad_request, request_entity_too_large, unsupported_media_type
+from knarr.api.scheme import Resource
+from knarr.apiserver.request import Request
+
+#: Upstream's limit for a request body.
+MAX_BODY_BYTES = 3 * 1024 * 1024
+#: etcd refuses larger values, and so does every store here.
+MAX_OBJECT_BYTES = 1536 * 1024
+#: Warnings beyond this are left out of the answer, as upstream.
+MAX_WARNINGS = 32
+
+JSON_TYPES = ("application/json", "")
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+
+try:
+    _Loader: Any = yaml.CSafeLoader
+except AttributeError:
+    _Loader = yaml.SafeLoader
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def to_json(request: Request) -> bytes:
+    """The body as JSON bytes. Raises ``StatusError`` 415 for a format not spoken, 400 for what cannot be read."""
+    kind = media_type(request)
+    if len(request.body) > MAX_BODY_BYTES:
+        raise request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
+    if kind in JSON_TYPES:
+        return request.body
+    if kind in YAML_TYPES:
+        return yaml_to_json(request.body)
+    raise unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include: "
+        "application/json, application/yaml"
+    )
+
+
+def yaml_to_json(body: bytes) -> bytes:
+    try:
+        return msgspec.json.encode(yaml.load(body, Loader=_Loader))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise bad_request(f"error converting YAML to JSON: {error}") from None
+
+
+def decode_object(request: Request, resource: Resource, kind: type[Any]) -> Any:
+    """The body as a ``kind``, under the request's ``fieldValidation``. Raises ``StatusError``."""
+    data = to_json(request)
+    if not data.strip():
+        raise bad_request("EOF")
+    _check_kind(data, resource, kind)
+    try:
+        obj = codec.decode(kind, data)
+    except codec.DecodeError as error:
+        raise _unreadable(kind, resource, error) from None
+    check_fields(request, kind, data)
+    return obj
+
+
+def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]) -> None:
+    """Warn of or refuse unknown and duplicate fields. Raises ``StatusError`` 400 under Strict."""
+    level = request.query.get("fieldValidation", "Warn")
+    if level not in ("Ignore", "Warn", "Strict"):
+        raise bad_request(
+            f'fieldValidation: Unsupported value: "{level}": supported values: "", "Ignore", "Strict", "Warn"'
+        )
+    if level == "Ignore":
+        return
+    if isinstance(data, bytes):
+        found = codec.strict_errors(kind, data)
+    else:
+        found = [f'unknown field "{path}"' for path in codec.unknown_fields(kind, data)]
+    if not found:
+        return
+    if level == "Strict":
+        raise bad_request(f"strict decoding error: {', '.join(found)}")
+    request.warnings.extend(found[:MAX_WARNINGS])
+
+
+class _TypeMeta(msgspec.Struct):
+    apiVersion: str | None = None
+    kind: str | None = None
+
+
+def _check_kind(data: bytes, resource: Resource, kind: type[Any]) -> None:
+    """A body that says what it is must say the right thing; one that says nothing is taken for it."""
+    try:
+        said = msgspec.json.decode(data, type=_TypeMeta)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise _unreadable(kind, resource, error) from None
+    wanted_kind = cast(str, kind.__name__)
+    if said.kind and said.kind != wanted_kind:
+        version = said.apiVersion or resource.api_version
+        raise bad_request(
+            f'{wanted_kind} in version "{resource.version}" cannot be handled as a {wanted_kind}: '
+            f'no kind "{said.kind}" is registered for version "{version}" in this path'
+        )
+    expected = getattr(kind, "apiVersion", None)
+    if said.apiVersion and isinstance(expected, str) and said.apiVersion != expected:
+        raise bad_request(
+            f"the API version in the data ({said.apiVersion}) does not match the expected API version ({expected})"
+        )
+
+
+def _unreadable(kind: type[Any], resource: Resource, error: Exception) -> StatusError:
+    return bad_request(
+        f'{kind.__name__} in version "{resource.version}" cannot be handled as a {kind.__name__}: {error}'
+    )

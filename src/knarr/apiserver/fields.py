@@ -1,0 +1,135 @@
+"""Labels and selectable fields, read from an object's bytes without decoding the rest.
+
+Each kind allows a few fields in field selectors; the table below is upstream's. For each kind a small struct of just
+these fields is made once, and msgspec skips everything else at C speed (about a microsecond a pod).
+
+Neighbours: ``cacher`` reads every entry through it, ``registry`` refuses selectors on other fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from knarr.api.scheme import Resource
+
+#: resource.group -> fields beyond metadata.name and metadata.namespace.
+SELECTABLE: dict[str, tuple[str, ...]] = {
+    "pods": (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    ),
+    "nodes": ("spec.unschedulable",),
+    "namespaces": ("status.phase",),
+    "secrets": ("type",),
+    "services": ("spec.clusterIP", "spec.type"),
+    "replicationcontrollers": ("status.replicas",),
+    "replicasets.apps": ("status.replicas",),
+    "jobs.batch": ("status.successful",),
+    "events": (
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ),
+    "certificatesigningrequests.certificates.k8s.io": ("spec.signerName",),
+    "resourceslices.resource.k8s.io": ("spec.driver", "spec.nodeName"),
+}
+
+#: Where a selectable field is not simply a path, the path it is read from.
+_READ_FROM = {"source": "source.component", "status.successful": "status.succeeded"}
+
+
+class _Metadata(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+
+
+class ObjectMetadata(msgspec.Struct):
+    """What every entry needs of its metadata."""
+
+    name: str
+    namespace: str
+    labels: dict[str, str]
+
+
+_NO_LABELS: dict[str, str] = {}
+
+
+class FieldReader:
+    """Reads one kind's labels and selectable fields."""
+
+    #: Every kind can be selected by name and namespace.
+    generic = True
+
+    def __init__(self, resource: Resource) -> None:
+        key = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+        self.fields = SELECTABLE.get(key, ())
+        self._paths = [(name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields]
+        self._decoder = msgspec.json.Decoder(_partial_struct([path for _, path in self._paths]))
+
+    def allows(self, field: str) -> bool:
+        return field in ("metadata.name", "metadata.namespace") or field in self.fields
+
+    def read(self, value: bytes) -> tuple[ObjectMetadata, dict[str, str]]:
+        """The metadata and the selectable fields of an encoded object. Raises msgspec's errors for anything else."""
+        obj: Any = self._decoder.decode(value)
+        metadata = obj.metadata
+        found = ObjectMetadata(metadata.name, metadata.namespace or "", metadata.labels or _NO_LABELS)
+        return found, {name: _text(obj, path) for name, path in self._paths}
+
+
+def _partial_struct(paths: list[tuple[str, ...]]) -> type[msgspec.Struct]:
+    """A struct with metadata and just the fields at ``paths`` (one or two steps deep)."""
+    nested: dict[str, list[str]] = {}
+    flat: list[str] = []
+    for path in paths:
+        if len(path) == 1:
+            flat.append(path[0])
+        else:
+            nested.setdefault(path[0], []).append(path[1])
+    members: list[Any] = [("metadata", _Metadata)]
+    members += [(name, str | int | bool | None, None) for name in flat]
+    for parent, names in nested.items():
+        inner = msgspec.defstruct(f"Partial_{parent}", [(name, str | int | bool | None, None) for name in names])
+        members.append((parent, inner | None, None))
+    return msgspec.defstruct("Partial", members, kw_only=True)
+
+
+def _text(obj: Any, path: tuple[str, ...]) -> str:
+    value = obj
+    for step in path:
+        if value is None:
+            break
+        value = getattr(value, step)
+    if value is None:
+        # A missing boolean or number reads as its zero value, as Go's does.
+        return _ZERO.get(path, "")
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    return str(value)
+
+
+_ZERO: dict[tuple[str, ...], str] = {
+    ("spec", "unschedulable"): "false",
+    ("spec", "hostNetwork"): "false",
+    ("status", "replicas"): "0",
+    ("status", "succeeded"): "0",
+}

@@ -1,0 +1,248 @@
+"""LIST: selection, pages, and the answer joined from bytes.
+
+Pages are consistent: the first one's revision is written into the ``continue`` token and the rest are read from the store at that
+revision; when it has been compacted away, the answer is 410 with a token that goes on from the same key at the newest revision.
+
+Neighbours: ``cacher`` for what is current, ``store`` for older revisions, ``negotiation`` for the form.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from knarr.api import codec
+from knarr.api.errors import StatusError, bad_request, expired
+from knarr.api.meta import v1 as meta
+from knarr.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
+from knarr.apiserver import negotiation
+from knarr.apiserver.cacher import Cache, Entry, Hub
+from knarr.apiserver.fields import FieldReader
+from knarr.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Output
+from knarr.apiserver.request import Query
+from knarr.store.contract import Compacted, FutureRevision
+
+__all__ = ["ListQuery", "parse_list_query", "render_list", "select"]
+
+
+@dataclass(slots=True)
+class ListQuery:
+    """The parameters lists and watches share."""
+
+    labels: LabelSelector | None
+    fields: FieldSelector | None
+    limit: int
+    continue_token: str
+    resource_version: str
+    match: str
+
+
+class _Continue(msgspec.Struct):
+    """What upstream also puts into its tokens: the revision and the key to go on from, relative to the prefix."""
+
+    v: str
+    rv: int
+    start: str
+
+
+@dataclass(slots=True)
+class Selection:
+    """What a list found."""
+
+    entries: list[Entry]
+    revision: int
+    continue_token: str = ""
+    remaining: int = 0
+
+
+def parse_list_query(query: Query, reader: FieldReader) -> ListQuery:
+    """Raises ``StatusError`` 400 for selectors that cannot be read or fields that cannot be selected by."""
+    labels = fields = None
+    if text := query.get("labelSelector"):
+        try:
+            labels = parse_label_selector(text)
+        except ValueError as error:
+            raise bad_request(f"unable to parse requirement: {error}") from None
+    if text := query.get("fieldSelector"):
+        try:
+            fields = parse_field_selector(text)
+        except ValueError as error:
+            raise bad_request(f"unable to parse field selector: {error}") from None
+        for name in fields.fields():
+            if not reader.allows(name):
+                raise bad_request(f"field label not supported: {name}")
+    return ListQuery(
+        labels=labels,
+        fields=fields,
+        limit=_integer(query, "limit"),
+        continue_token=query.get("continue"),
+        resource_version=query.get("resourceVersion"),
+        match=query.get("resourceVersionMatch"),
+    )
+
+
+def _integer(query: Query, name: str) -> int:
+    text = query.get(name)
+    if not text:
+        return 0
+    try:
+        return int(text)
+    except ValueError:
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def revision_of(text: str) -> int:
+    """A resourceVersion as a number. Raises ``StatusError`` 400."""
+    if not text:
+        return 0
+    if not text.isdecimal():
+        raise bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name: str = "") -> Selection:
+    """The entries a list asks for. Raises ``StatusError`` 410, 400, 504."""
+    prefix = f"{cache.prefix}{namespace}/" if namespace else cache.prefix
+    if wanted.continue_token:
+        if wanted.match:
+            raise bad_request("resourceVersionMatch is forbidden when continue is provided")
+        if wanted.resource_version not in ("", "0"):
+            raise bad_request("specifying resource version is not allowed when using continue")
+        token = _read_token(wanted.continue_token)
+        return await _from_store(cache, hub, wanted, prefix, start=prefix + token.start, revision=max(token.rv, 0))
+    revision = revision_of(wanted.resource_version)
+    _check_match(wanted)
+    if wanted.match == "Exact":
+        return await _from_store(cache, hub, wanted, prefix, start="", revision=revision)
+    if not wanted.resource_version:
+        await hub.fresh()
+    elif revision:
+        await hub.wait_for(revision)
+    return _from_cache(cache, hub, wanted, prefix, name)
+
+
+def _check_match(wanted: ListQuery) -> None:
+    if not wanted.match:
+        return
+    if not wanted.resource_version:
+        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if wanted.match not in ("Exact", "NotOlderThan"):
+        raise bad_request(f'resourceVersionMatch: Unsupported value: "{wanted.match}": supported values: "Exact", "NotOlderThan"')
+    if wanted.match == "Exact" and wanted.resource_version == "0":
+        raise bad_request('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, name: str) -> Selection:
+    entries: Iterable[Entry] = cache.scan(prefix)
+    by_name = name or (wanted.fields.exact("metadata.name") if wanted.fields else None)
+    if by_name and (prefix != cache.prefix or not cache.resource.namespaced):
+        found = cache.get(prefix + by_name)
+        entries = [found] if found else []
+    elif by_name:
+        entries = [entry for entry in entries if entry.name == by_name]
+    if wanted.labels is not None or wanted.fields is not None:
+        entries = [entry for entry in entries if _matches(entry, wanted)]
+    chosen = list(entries)
+    if wanted.limit and len(chosen) > wanted.limit:
+        remaining = len(chosen) - wanted.limit
+        chosen = chosen[: wanted.limit]
+        token = _token(hub.revision, chosen[-1].key[len(prefix) :] + "\0")
+        selected = wanted.labels is not None or wanted.fields is not None
+        return Selection(chosen, hub.revision, token, 0 if selected else remaining)
+    return Selection(chosen, hub.revision)
+
+
+async def _from_store(
+    cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, *, start: str, revision: int
+) -> Selection:
+    """Entries at an exact revision, page by page from the store until enough match."""
+    chosen: list[Entry] = []
+    position = start
+    while True:
+        try:
+            page = await hub.store.range(prefix, start=position, limit=wanted.limit, revision=revision)
+        except Compacted:
+            raise _expired(wanted, prefix, start, hub.revision) from None
+        except FutureRevision as error:
+            raise StatusError(
+                meta.Status(status="Failure", code=504, reason="Timeout", message=f"Too large resource version: {error.asked}, current: {error.current}")
+            ) from None
+        revision = page.revision
+        entries = [cache.entry(item) for item in page.items]
+        chosen.extend(entry for entry in entries if _matches(entry, wanted))
+        if not page.remaining or not wanted.limit:
+            return Selection(chosen, revision)
+        position = page.items[-1].key + "\0"
+        if len(chosen) >= wanted.limit:
+            extra = len(chosen) - wanted.limit
+            chosen = chosen[: wanted.limit]
+            token = _token(revision, chosen[-1].key[len(prefix) :] + "\0")
+            selected = wanted.labels is not None or wanted.fields is not None
+            return Selection(chosen, revision, token, 0 if selected else page.remaining + extra)
+
+
+def _expired(wanted: ListQuery, prefix: str, start: str, revision: int) -> StatusError:
+    if not wanted.continue_token:
+        return expired("The resourceVersion for the provided list is too old.")
+    error = expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+        "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+        "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted "
+        "between the time the first chunk was returned and now may show up in the list."
+    )
+    error.status.metadata = meta.ListMeta(continue_=_token(-1, start[len(prefix) :]))
+    return error
+
+
+def _matches(entry: Entry, wanted: ListQuery) -> bool:
+    if wanted.labels is not None and not wanted.labels.matches(entry.labels):
+        return False
+    return wanted.fields is None or wanted.fields.matches(entry.fields)
+
+
+def _token(revision: int, start: str) -> str:
+    encoded = msgspec.json.encode(_Continue(v="meta.k8s.io/v1", rv=revision, start=start))
+    return base64.urlsafe_b64encode(encoded).rstrip(b"=").decode()
+
+
+def _read_token(text: str) -> _Continue:
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        token = msgspec.json.decode(data, type=_Continue)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise bad_request(f"continue key is not valid: {error}") from None
+    if token.v != "meta.k8s.io/v1" or ".." in token.start.split("/"):
+        raise bad_request("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+    return token
+
+
+def render_list(cache: Cache, selection: Selection, output: Output, *, now: datetime, include: str = "") -> bytes:
+    """The answer's bytes in the chosen form."""
+    metadata = negotiation.list_meta(
+        selection.revision, continue_token=selection.continue_token, remaining=selection.remaining
+    )
+    entries = selection.entries
+    if output.form == TABLE:
+        bodies = [cache.head + entry.body for entry in entries]
+        objects: list[Any] = [codec.decode(cache.resource.type, body) for body in bodies]
+        return negotiation.render_table(
+            cache.resource, objects, bodies, now=now, include=include, metadata=metadata
+        )
+    if output.form in (PARTIAL, PARTIAL_LIST):
+        head = b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":[' % metadata
+        return head + b",".join(negotiation.partial_object(cache.head + entry.body) for entry in entries) + b"]}"
+    head = b'{"kind":"%sList","apiVersion":"%s","metadata":%s,"items":[' % (
+        cache.resource.kind.encode(),
+        cache.resource.api_version.encode(),
+        metadata,
+    )
+    if not entries:
+        data = head + b"]}"
+    else:
+        data = head + b"{" + b",{".join([entry.body for entry in entries]) + b"]}"
+    return negotiation.to_wire(data, output)

@@ -1,0 +1,149 @@
+"""Which form an answer takes: the Accept header, and how each form is made.
+
+JSON is the form objects are kept in. A ``Table`` is what kubectl prints, ``PartialObjectMetadata`` what metadata-only clients want, YAML a courtesy.
+Other codecs have their place in ``choose``: a protobuf codec would be one more ``form``.
+
+Upstream's counterpart is ``endpoints/handlers/negotiation``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import yaml
+
+from knarr.api import codec
+from knarr.api.errors import not_acceptable
+from knarr.api.scheme import Resource
+from knarr.api.tables import table
+from knarr.apiserver.cacher import Cache, Entry
+
+__all__ = ["Output", "choose", "partial_list_head", "render_object", "render_table", "to_wire"]
+
+JSON, TABLE, PARTIAL, PARTIAL_LIST = "json", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The chosen form, its media type and whether it is then written as YAML."""
+
+    form: str = JSON
+    yaml: bool = False
+
+    @property
+    def content_type(self) -> str:
+        if self.yaml:
+            return "application/yaml"
+        if self.form == JSON:
+            return "application/json"
+        return f"application/json;as={self.form};v=v1;g=meta.k8s.io"
+
+
+PLAIN = Output()
+
+
+def choose(accept: str) -> Output:
+    """The first form in ``accept`` that is spoken here. Raises ``StatusError`` 406."""
+    if not accept or accept in ("application/json", "*/*"):
+        return PLAIN
+    for clause in accept.split(","):
+        kind, *parameters = [part.strip() for part in clause.split(";")]
+        values = dict(part.partition("=")[::2] for part in parameters)
+        wanted = values.get("as", "")
+        if kind in ("application/json", "application/*", "*/*"):
+            if not wanted:
+                return PLAIN
+            if wanted in (TABLE, PARTIAL, PARTIAL_LIST) and values.get("g") == "meta.k8s.io" and values.get("v") == "v1":
+                return Output(wanted)
+        elif kind in ("application/yaml", "text/yaml") and not wanted:
+            return Output(yaml=True)
+    raise not_acceptable(
+        "only the following media types are accepted: application/json, application/yaml, "
+        "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+    )
+
+
+def to_wire(data: bytes, output: Output) -> bytes:
+    """JSON bytes in the chosen syntax."""
+    if not output.yaml:
+        return data
+    return yaml.safe_dump(msgspec.json.decode(data), sort_keys=False).encode()
+
+
+class _Metadata(msgspec.Struct):
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_metadata_decoder = msgspec.json.Decoder(_Metadata)
+
+
+def partial_object(data: bytes) -> bytes:
+    """An object's metadata as a PartialObjectMetadata, cut out of its bytes."""
+    raw = bytes(_metadata_decoder.decode(data).metadata)
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%s}' % raw
+
+
+def partial_list_head(revision: int, *, continue_token: str = "", remaining: int = 0) -> bytes:
+    metadata = list_meta(revision, continue_token=continue_token, remaining=remaining)
+    return b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":[' % metadata
+
+
+def list_meta(revision: int, *, continue_token: str = "", remaining: int = 0) -> bytes:
+    parts: dict[str, Any] = {"resourceVersion": str(revision)}
+    if continue_token:
+        parts["continue"] = continue_token
+        if remaining:
+            parts["remainingItemCount"] = remaining
+    return msgspec.json.encode(parts)
+
+
+def render_table(
+    resource: Resource,
+    objects: list[Any],
+    bodies: list[bytes],
+    *,
+    now: datetime,
+    include: str = "",
+    metadata: bytes = b"{}",
+    with_columns: bool = True,
+) -> bytes:
+    """A Table of ``objects``; ``bodies`` are their full bytes, for the rows' ``object``."""
+    made = table(resource, objects, now=now)
+    rows = []
+    for cells, body in zip(made.rows, bodies, strict=True):
+        row: dict[str, Any] = {"cells": cells.cells}
+        if include != "None":
+            row["object"] = msgspec.Raw(body if include == "Object" else partial_object(body))
+        rows.append(row)
+    content = {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": msgspec.Raw(metadata),
+        "columnDefinitions": made.columnDefinitions if with_columns else None,
+        "rows": rows,
+    }
+    return codec.encode(content)
+
+
+def render_object(
+    resource: Resource, data: bytes, obj: Any | None, output: Output, *, now: datetime, include: str = ""
+) -> bytes:
+    """One object in the chosen form. ``data`` are its JSON bytes; ``obj`` may spare decoding them."""
+    if output.form == JSON:
+        return to_wire(data, output)
+    if output.form == PARTIAL:
+        return partial_object(data)
+    if output.form == TABLE:
+        decoded = obj if obj is not None else codec.decode(resource.type, data)
+        version = decoded.metadata.resourceVersion
+        metadata = msgspec.json.encode({"resourceVersion": version} if version else {})
+        return render_table(resource, [decoded], [data], now=now, include=include, metadata=metadata)
+    raise not_acceptable("a list form was asked for a single object")
+
+
+def full(cache: Cache, entry: Entry) -> bytes:
+    """An entry's complete bytes."""
+    return cache.head + entry.body

@@ -1,0 +1,76 @@
+"""PATCH: three ways to say a change, applied to the object as it stands.
+
+JSON patch, merge patch and strategic merge patch work on the object's JSON form; what comes out is decoded, validated and written like
+an update. Server-side apply (``application/apply-patch+yaml``) needs field ownership and is refused as unsupported for now.
+
+Neighbours: ``api.patch`` does the arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from knarr.api import codec
+from knarr.api import patch as patches
+from knarr.api.errors import bad_request, request_entity_too_large, unsupported_media_type
+from knarr.api.scheme import Resource
+from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type
+from knarr.apiserver.request import Request
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+
+#: Upstream's limit for the operations of one JSON patch.
+MAX_JSON_PATCH_OPERATIONS = 10_000
+
+
+def read_patch(request: Request) -> tuple[str, Any]:
+    """The patch's type and content. Raises ``StatusError`` 415, 413, 400."""
+    kind = media_type(request)
+    if kind not in ACCEPTED:
+        raise unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(ACCEPTED)
+        )
+    if len(request.body) > MAX_BODY_BYTES:
+        raise request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
+    try:
+        content = msgspec.json.decode(request.body)
+    except msgspec.DecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from None
+    if kind == JSON_PATCH:
+        if not isinstance(content, list):
+            raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        if len(content) > MAX_JSON_PATCH_OPERATIONS:
+            raise request_entity_too_large(
+                f"The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {len(content)}"
+            )
+    elif not isinstance(content, dict):
+        raise bad_request("error decoding patch: expected an object")
+    return kind, content
+
+
+def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:
+    """``current`` with the patch applied, as a new object. Raises ``StatusError`` 400, 422."""
+    before = codec.to_dict(current)
+    if kind == JSON_PATCH:
+        after = patches.json_patch(before, content)
+    elif kind == MERGE_PATCH:
+        after = patches.merge_patch(before, content)
+    else:
+        after = patches.strategic_merge(before, content, resource.type)
+    if not isinstance(after, dict):
+        raise bad_request("the patch leaves something that is not an object")
+    try:
+        obj = codec.decode(resource.type, after)
+    except codec.DecodeError as error:
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
+        ) from None
+    if obj.kind != resource.kind or obj.apiVersion != resource.api_version:
+        raise bad_request(f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}")
+    check_fields(request, resource.type, after)
+    return obj

@@ -1,0 +1,354 @@
+"""The generic path: what get, list, create, update, patch and delete do for any kind.
+
+The way of a write: decode, default, mutating admission, the strategy's preparation, validation, validating admission, one
+conditional write to the store, wait until the watch cache has it, answer. A write that changes nothing is not made.
+A write refused because somebody was faster is tried again on the new state, unless the client named the revision it meant.
+
+Upstream's counterpart is ``registry/generic/registry.Store``.
+
+Neighbours: ``cacher`` serves reads, ``strategy`` holds each kind's rules, ``admission`` may change or refuse, ``endpoints`` turns requests into calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from knarr.api import codec
+from knarr.api.defaulting import apply_defaults
+from knarr.api.errors import (
+    StatusError,
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    internal_error,
+    invalid,
+    not_found,
+    request_entity_too_large,
+)
+from knarr.api.meta import v1 as meta
+from knarr.api.scheme import Resource
+from knarr.api.validation import validate, validate_update
+from knarr.apiserver.admission.chain import Admission, Attributes
+from knarr.apiserver.cacher import Cache, Entry, Hub
+from knarr.apiserver.decoding import MAX_OBJECT_BYTES
+from knarr.apiserver.registry import deletion
+from knarr.apiserver.registry.strategy import Context, Strategy
+from knarr.apiserver.watching import Dispatcher
+from knarr.kit.clock import rfc3339
+from knarr.store.contract import KeyValue, RevisionMismatch, StoreError
+
+__all__ = ["GenericRegistry", "Result"]
+
+#: How often a write is tried again on a state that changed under it.
+MAX_CONFLICT_RETRIES = 50
+#: Fresh names tried for one generateName, as upstream.
+MAX_NAME_ATTEMPTS = 8
+#: Objects a deletecollection works on at once.
+DELETE_WORKERS = 16
+
+#: Turns the current object into the wanted one; may raise ``StatusError``.
+Mutate = Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Result:
+    """An object as it now stands, and whether this request created it."""
+
+    obj: Any
+    created: bool = False
+    deleted: bool = False
+
+
+class GenericRegistry:
+    """One kind's storage."""
+
+    def __init__(
+        self, resource: Resource, strategy: Strategy, *, cache: Cache, hub: Hub, admission: Admission, event_ttl_s: int = 0
+    ) -> None:
+        self.resource = resource
+        self.strategy = strategy
+        self.cache = cache
+        self.dispatcher = Dispatcher(cache)
+        self._hub = hub
+        self._store = hub.store
+        self._admission = admission
+        self._ttl_s = event_ttl_s
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{self.cache.prefix}{namespace}/{name}" if self.resource.namespaced else f"{self.cache.prefix}{name}"
+
+    async def entry(self, namespace: str, name: str, *, fresh: bool = True) -> Entry:
+        """The object's bytes as they stand. Raises ``StatusError`` 404."""
+        if fresh:
+            await self._hub.fresh()
+        entry = self.cache.get(self.key(namespace, name))
+        if entry is None:
+            raise not_found(self.resource, name)
+        return entry
+
+    async def get(self, namespace: str, name: str) -> Any:
+        """The object, free to change. Raises ``StatusError`` 404."""
+        return self.cache.object(await self.entry(namespace, name))
+
+    def objects(self, namespace: str = "") -> list[Any]:
+        """Every object of a namespace, or of all, decoded."""
+        prefix = f"{self.cache.prefix}{namespace}/" if namespace else self.cache.prefix
+        return [self.cache.object(entry) for entry in self.cache.scan(prefix)]
+
+    async def create(self, ctx: Context, obj: Any) -> Result:
+        """Create ``obj``. Raises ``StatusError``: AlreadyExists, Invalid, Forbidden."""
+        generated = bool(obj.metadata.generateName) and not obj.metadata.name
+        for attempt in range(MAX_NAME_ATTEMPTS):
+            candidate = codec.copy(obj) if generated else obj
+            if generated:
+                # Upstream cuts the base so that base and suffix fit a DNS label.
+                candidate.metadata.name = obj.metadata.generateName[:58] + ctx.chance.suffix()
+            try:
+                return await self._create_named(ctx, candidate)
+            except StatusError as error:
+                last = attempt == MAX_NAME_ATTEMPTS - 1
+                if not generated or error.reason != "AlreadyExists" or last:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    async def _create_named(self, ctx: Context, obj: Any) -> Result:
+        metadata = obj.metadata
+        metadata.uid = ctx.chance.uid()
+        metadata.creationTimestamp = rfc3339(ctx.clock.now())
+        metadata.deletionTimestamp = None
+        metadata.deletionGracePeriodSeconds = None
+        metadata.selfLink = ""
+        if metadata.resourceVersion not in ("", "0"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        metadata.resourceVersion = ""
+        apply_defaults(obj)
+        attributes = Attributes("CREATE", self.resource, ctx, metadata.namespace, metadata.name, obj=obj)
+        await self._admission.mutate(attributes)
+        self.strategy.prepare_create(ctx, obj)
+        release = await self.strategy.reserve(ctx, obj, None)
+        try:
+            self._check(obj, validate(obj))
+            await self._admission.validate(attributes)
+            if not ctx.dry_run:
+                await self._write(obj, expected=0)
+            elif self.cache.get(self.key(metadata.namespace, metadata.name)) is not None:
+                raise already_exists(self.resource, metadata.name)
+        except BaseException:
+            await release()
+            await self._admission.abandoned(attributes)
+            raise
+        if ctx.dry_run:
+            await release()
+            await self._admission.abandoned(attributes)
+        return Result(obj, created=True)
+
+    def _check(self, obj: Any, errors: list[Any]) -> None:
+        if errors:
+            raise invalid(self.resource.kind, self.resource.group, obj.metadata.name, errors)
+
+    async def _write(self, obj: Any, *, expected: int) -> None:
+        """Write ``obj`` and set its new resourceVersion; returns once readers see it."""
+        metadata = obj.metadata
+        metadata.resourceVersion = ""
+        value = codec.encode(obj)
+        if len(value) > MAX_OBJECT_BYTES:
+            raise request_entity_too_large(f"limit is {MAX_OBJECT_BYTES}")
+        key = self.key(metadata.namespace, metadata.name)
+        try:
+            revision = await self._store.put(key, value, expected=expected, ttl_s=self._ttl_s)
+        except RevisionMismatch as error:
+            if expected == 0:
+                raise already_exists(self.resource, metadata.name) from None
+            raise error
+        except StoreError as error:
+            raise internal_error(f"the store refused the write: {error}") from error
+        metadata.resourceVersion = str(revision)
+        await self._hub.wait_for(revision)
+
+    async def update(
+        self,
+        ctx: Context,
+        namespace: str,
+        name: str,
+        mutate: Mutate,
+        *,
+        subresource: str = "",
+        may_create: bool = False,
+        preconditions: meta.Preconditions | None = None,
+    ) -> Result:
+        """Change one object by ``mutate``, again on a newer state if somebody else was faster.
+
+        Raises ``StatusError``: NotFound, Conflict, Invalid, Forbidden.
+        """
+        key = self.key(namespace, name)
+        current = self.cache.get(key)
+        for _ in range(MAX_CONFLICT_RETRIES):
+            if current is None:
+                await self._hub.fresh()
+                current = self.cache.get(key)
+            if current is None:
+                if not may_create:
+                    raise not_found(self.resource, name)
+                return await self._create_by_update(ctx, namespace, name, mutate)
+            old = self.cache.object(current)
+            problem = deletion.check_preconditions(self.resource, name, old, preconditions)
+            if problem is not None:
+                raise problem
+            obj = await mutate(codec.copy(old))
+            meant = obj.metadata.resourceVersion
+            if meant and meant != old.metadata.resourceVersion:
+                raise conflict(self.resource, name, CHANGED)
+            try:
+                return await self._update_once(ctx, old, obj, subresource)
+            except RevisionMismatch as error:
+                if meant and meant != old.metadata.resourceVersion:
+                    raise conflict(self.resource, name, CHANGED) from None
+                current = self._seen(error.current)
+        raise conflict(self.resource, name, CHANGED)
+
+    def _seen(self, kv: KeyValue | None) -> Entry | None:
+        return None if kv is None else self.cache.entry(kv)
+
+    async def _create_by_update(self, ctx: Context, namespace: str, name: str, mutate: Mutate) -> Result:
+        obj = await mutate(None)
+        obj.metadata.namespace, obj.metadata.name = namespace, name
+        if obj.metadata.uid or obj.metadata.resourceVersion not in ("", "0"):
+            # The client meant an object that is gone, not a new one.
+            raise not_found(self.resource, name)
+        return await self.create(ctx, obj)
+
+    async def _update_once(self, ctx: Context, old: Any, obj: Any, subresource: str) -> Result:
+        """One attempt on top of ``old``. Raises ``RevisionMismatch`` if ``old`` is no longer current."""
+        self._keep_identity(obj, old)
+        apply_defaults(obj)
+        if subresource == "status":
+            obj = self.strategy.prepare_status(ctx, obj, old)
+            self._keep_identity(obj, old)
+        attributes = Attributes(
+            "UPDATE", self.resource, ctx, old.metadata.namespace, old.metadata.name, obj=obj, old=old, subresource=subresource
+        )
+        await self._admission.mutate(attributes)
+        if not subresource:
+            self.strategy.prepare_update(ctx, obj, old)
+        release = await self.strategy.reserve(ctx, obj, old)
+        try:
+            if subresource in ("", "scale", "resize", "ephemeralcontainers"):
+                self._check(obj, [*validate(obj), *validate_update(obj, old)])
+            await self._admission.validate(attributes)
+            revision = int(old.metadata.resourceVersion)
+            obj.metadata.resourceVersion = old.metadata.resourceVersion
+            if ctx.dry_run or obj == old:
+                await release()
+                return Result(obj)
+            if obj.metadata.deletionTimestamp is not None and deletion.is_done(obj):
+                await self._remove(obj, revision)
+                return Result(obj, deleted=True)
+            await self._write(obj, expected=revision)
+        except BaseException:
+            await release()
+            raise
+        return Result(obj)
+
+    def _keep_identity(self, obj: Any, old: Any) -> None:
+        """What no client may change: who the object is, since when, and that it is being deleted."""
+        new, was = obj.metadata, old.metadata
+        if new.uid and new.uid != was.uid:
+            raise conflict(
+                self.resource,
+                was.name,
+                f"Precondition failed: UID in precondition: {new.uid}, UID in object meta: {was.uid}",
+            )
+        new.name, new.namespace, new.uid = was.name, was.namespace, was.uid
+        new.creationTimestamp = was.creationTimestamp
+        new.deletionTimestamp = was.deletionTimestamp
+        new.deletionGracePeriodSeconds = was.deletionGracePeriodSeconds
+        new.generation = was.generation
+        new.selfLink = ""
+        if not new.generateName:
+            new.generateName = was.generateName
+        if was.deletionTimestamp is not None:
+            added = [name for name in new.finalizers if name not in was.finalizers]
+            if added:
+                raise forbidden_finalizers(self.resource, was.name, added)
+
+    async def delete(self, ctx: Context, namespace: str, name: str, options: meta.DeleteOptions) -> Result:
+        """Delete or mark one object. Raises ``StatusError``: NotFound, Conflict."""
+        deletion.check_options(options)
+        key = self.key(namespace, name)
+        current = self.cache.get(key)
+        for _ in range(MAX_CONFLICT_RETRIES):
+            if current is None:
+                await self._hub.fresh()
+                current = self.cache.get(key)
+            if current is None:
+                raise not_found(self.resource, name)
+            obj = self.cache.object(current)
+            problem = deletion.check_preconditions(self.resource, name, obj, options.preconditions)
+            if problem is not None:
+                raise problem
+            attributes = Attributes("DELETE", self.resource, ctx, namespace, name, old=obj)
+            await self._admission.mutate(attributes)
+            await self._admission.validate(attributes)
+            decision = self.decide_deletion(obj, options, ctx)
+            try:
+                return await self._carry_out(ctx, obj, decision)
+            except RevisionMismatch as error:
+                current = self._seen(error.current)
+        raise conflict(self.resource, name, CHANGED)
+
+    def decide_deletion(self, obj: Any, options: meta.DeleteOptions, ctx: Context) -> deletion.Decision:
+        """What a deletion does; namespaces have their own answer."""
+        return deletion.decide(self.strategy, obj, options, now=ctx.clock.now())
+
+    async def _carry_out(self, ctx: Context, obj: Any, decision: deletion.Decision) -> Result:
+        revision = int(obj.metadata.resourceVersion)
+        if decision.remove:
+            if not ctx.dry_run:
+                await self._remove(obj, revision)
+            return Result(obj, deleted=True)
+        if decision.updated is None:
+            return Result(obj)
+        if not ctx.dry_run:
+            await self._write(decision.updated, expected=revision)
+        return Result(decision.updated)
+
+    async def _remove(self, obj: Any, revision: int) -> None:
+        metadata = obj.metadata
+        try:
+            gone = await self._store.delete(self.key(metadata.namespace, metadata.name), expected=revision)
+        except RevisionMismatch:
+            raise
+        except StoreError as error:
+            raise internal_error(f"the store refused the deletion: {error}") from error
+        metadata.resourceVersion = str(gone)
+        await self.strategy.released(obj)
+        await self._hub.wait_for(gone)
+
+    async def delete_collection(self, ctx: Context, entries: list[Entry], options: meta.DeleteOptions) -> list[Any]:
+        """Delete each of ``entries``; one that is gone already does not matter."""
+        gate = asyncio.Semaphore(DELETE_WORKERS)
+
+        async def one(entry: Entry) -> Any | None:
+            async with gate:
+                try:
+                    own = codec.copy(options)
+                    return (await self.delete(ctx, entry.namespace, entry.name, own)).obj
+                except StatusError as error:
+                    if error.code != 404:
+                        raise
+                    return None
+
+        results = await asyncio.gather(*(one(entry) for entry in entries))
+        return [obj for obj in results if obj is not None]
+
+
+CHANGED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def forbidden_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:
+    detail = f'metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added!r}'
+    return forbidden(resource, name, detail)

@@ -1,0 +1,160 @@
+"""What distinguishes one kind from another on the generic path.
+
+``Strategy`` holds the facts (does it have a generation, may PUT create it, what does deletion leave) and the hooks (what is set
+when an object is created or changed). Most kinds need only facts; the few with hooks have a module beside this one.
+
+Upstream's counterpart is ``rest.RESTCreateStrategy`` and its siblings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from knarr.api import codec
+from knarr.api.scheme import Resource
+from knarr.apiserver.request import UserInfo
+from knarr.kit.chance import Chance
+from knarr.kit.clock import Clock
+
+__all__ = ["Context", "Strategy", "facts_for"]
+
+
+@dataclass(slots=True)
+class Context:
+    """What a hook may know of the request it serves."""
+
+    user: UserInfo
+    clock: Clock
+    chance: Chance
+    namespace: str = ""
+    dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+Hook = Callable[[Context, Any], None]
+UpdateHook = Callable[[Context, Any, Any], None]
+#: Takes back what ``reserve`` took, if the write then fails.
+Release = Callable[[], Awaitable[None]]
+
+
+async def _no_release() -> None:
+    return None
+
+
+@dataclass(slots=True)
+class Strategy:
+    """The rules of one kind."""
+
+    resource: Resource
+    has_status: bool = False
+    has_generation: bool = False
+    create_on_update: bool = False
+    returns_deleted: bool = False
+    default_orphan: bool = False
+    graceful: Callable[[Any], int] | None = None
+    """The grace period in seconds an object asks for by itself; None where deletion is immediate."""
+
+    def prepare_create(self, ctx: Context, obj: Any) -> None:
+        """Before validation: drop what a creator may not set, add what the server sets."""
+        if self.has_status:
+            obj.status = type(obj.status)() if obj.status is not None else None
+        if self.has_generation:
+            obj.metadata.generation = 1
+
+    def prepare_update(self, ctx: Context, obj: Any, old: Any) -> None:
+        """Before validation: what a change of the main resource may not touch stays as it was."""
+        if self.has_status:
+            obj.status = old.status
+        if self.has_generation:
+            obj.metadata.generation = old.metadata.generation
+            if self._desired(obj) != self._desired(old):
+                obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+    def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """A change of the status sub-resource: the old object with the new status (and, as upstream, finalizers kept)."""
+        changed = codec.copy(old)
+        changed.status = obj.status
+        changed.metadata.resourceVersion = obj.metadata.resourceVersion
+        # Labels and annotations go with a status update as upstream allows it for most kinds.
+        changed.metadata.labels = obj.metadata.labels
+        changed.metadata.annotations = obj.metadata.annotations
+        return changed
+
+    def _desired(self, obj: Any) -> Any:
+        """What a user wants of the object: everything but metadata and status."""
+        return [
+            getattr(obj, name)
+            for name in obj.__struct_fields__
+            if name not in ("metadata", "status", "apiVersion", "kind")
+        ]
+
+    async def reserve(self, ctx: Context, obj: Any, old: Any | None) -> Release:
+        """Take what the object needs from a shared pool (a service's address); ``old`` is None on creation."""
+        return _no_release
+
+    async def released(self, obj: Any) -> None:
+        """The object is gone: give back what it held."""
+
+
+_GENERATION = {
+    "deployments.apps",
+    "replicasets.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "jobs.batch",
+    "cronjobs.batch",
+    "replicationcontrollers",
+    "pods",
+    "poddisruptionbudgets.policy",
+    "ingresses.networking.k8s.io",
+    "networkpolicies.networking.k8s.io",
+    "endpointslices.discovery.k8s.io",
+    "customresourcedefinitions.apiextensions.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingadmissionpolicies.admissionregistration.k8s.io",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "flowschemas.flowcontrol.apiserver.k8s.io",
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+    "priorityclasses.scheduling.k8s.io",
+    "resourceclaims.resource.k8s.io",
+}
+_CREATE_ON_UPDATE = {
+    "endpoints",
+    "events",
+    "services",
+    "roles.rbac.authorization.k8s.io",
+    "rolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io",
+    "clusterrolebindings.rbac.authorization.k8s.io",
+    "leases.coordination.k8s.io",
+    "limitranges",
+}
+_RETURNS_DELETED = {
+    "pods",
+    "services",
+    "serviceaccounts",
+    "persistentvolumes",
+    "persistentvolumeclaims",
+    "podtemplates",
+    "resourcequotas",
+}
+
+
+def key_of(resource: Resource) -> str:
+    """``deployments.apps``; ``pods``."""
+    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+
+
+def facts_for(resource: Resource) -> dict[str, Any]:
+    """The facts of a kind, for a Strategy's constructor."""
+    key = key_of(resource)
+    return {
+        "has_status": "status" in resource.subresources,
+        "has_generation": key in _GENERATION,
+        "create_on_update": key in _CREATE_ON_UPDATE,
+        "returns_deleted": key in _RETURNS_DELETED,
+        "default_orphan": key == "replicationcontrollers",
+    }

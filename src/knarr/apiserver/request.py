@@ -1,0 +1,179 @@
+"""What the server handles: requests, who sends them, what they ask for, and answers.
+
+Nothing here knows HTTP machinery, so that the same server stands behind a TLS port and behind the in-process transport.
+Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """An identity, as authentication established it."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
+
+
+class Query:
+    """The query string: the first value of a name counts, as in Go's ``url.Values.Get``."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...] = ()) -> None:
+        self._values: dict[str, list[str]] = {}
+        for key, value in pairs:
+            self._values.setdefault(key, []).append(value)
+
+    def get(self, name: str, default: str = "") -> str:
+        values = self._values.get(name)
+        return values[0] if values else default
+
+    def all(self, name: str) -> list[str]:
+        return self._values.get(name, [])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def flag(self, name: str) -> bool:
+        """True for ``true``, ``1`` and a name without a value; as upstream parses booleans in queries."""
+        if name not in self._values:
+            return False
+        return self._values[name][0] not in ("false", "0")
+
+    def pairs(self) -> list[tuple[str, str]]:
+        return [(key, value) for key, values in self._values.items() for value in values]
+
+
+#: Takes over a connection: given the raw head of the upgrade request's answer and both directions.
+TunnelRunner = Callable[["RawConnection"], Awaitable[None]]
+
+
+class RawConnection:
+    """A connection taken away from HTTP: bytes in, bytes out. The listener provides it."""
+
+    async def read(self) -> bytes:
+        """The next bytes from the client; empty when it has closed its side."""
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Tunnel:
+    """An answer that takes the connection over; the runner writes even the status line."""
+
+    run: TunnelRunner
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. Header names are lower case; ``path`` is percent-decoded, ``raw_path`` is as sent, with the query."""
+
+    method: str
+    path: str
+    query: Query
+    headers: Mapping[str, str]
+    body: bytes = b""
+    raw_path: str = ""
+    remote: str = ""
+    peer: UserInfo | None = None
+    """The identity in a verified client certificate, or of an in-process client."""
+    user: UserInfo = ANONYMOUS
+    info: RequestInfo = field(default_factory=lambda: RequestInfo())
+    warnings: list[str] = field(default_factory=list)
+    can_tunnel: bool = False
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer: whole, streamed in chunks, or a tunnel."""
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] | Tunnel = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RequestInfo:
+    """What a path asks for, in the terms authorization uses."""
+
+    verb: str = ""
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    namespace: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+    rest: str = ""
+    """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
+
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+
+#: Sub-resources whose path goes on behind them.
+_OPEN_ENDED = {"proxy"}
+#: Sub-resources of a namespace; anything else behind ``/namespaces/x/`` is a resource inside it.
+_NAMESPACE_SUBRESOURCES = {"status", "finalize"}
+
+
+def parse_request_info(method: str, path: str, query: Query) -> RequestInfo:
+    """Read a path. Anything that is not a resource request has only a verb (the lower-case method)."""
+    parts = [part for part in path.split("/") if part]
+    info = RequestInfo(verb=method.lower())
+    if len(parts) >= 3 and parts[0] == "api":
+        info.version = parts[1]
+        rest = parts[2:]
+    elif len(parts) >= 4 and parts[0] == "apis":
+        info.group, info.version = parts[1], parts[2]
+        rest = parts[3:]
+    else:
+        return info
+    info.is_resource = True
+    info.verb = _VERBS.get(method, method.lower())
+    if rest[0] == "watch" and len(rest) > 1:
+        # The deprecated /watch/ prefix is still served by upstream.
+        rest = rest[1:]
+        info.verb = "watch"
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+        info.namespace = rest[1]
+        rest = rest[2:]
+    info.resource = rest[0]
+    if len(rest) > 1:
+        info.name = rest[1]
+    if len(rest) > 2:
+        info.subresource = rest[2]
+        if rest[2] in _OPEN_ENDED:
+            info.rest = _behind(path, info)
+    if info.resource == "namespaces" and info.name:
+        info.namespace = info.name
+    if not info.name:
+        info.verb = {"get": "list", "delete": "deletecollection"}.get(info.verb, info.verb)
+    if info.verb in ("list", "get") and (query.flag("watch")) and method == "GET":
+        info.verb = "watch"
+    return info
+
+
+def _behind(path: str, info: RequestInfo) -> str:
+    """The part of ``path`` behind its sub-resource, trailing slashes kept: a proxied server may care."""
+    marker = f"/{info.name}/{info.subresource}"
+    return path[path.index(marker) + len(marker) :]
