@@ -46,7 +46,8 @@ class HandClock:
 
 
 class Engine:
-    """Opens one kind of store. ``history_events`` makes the memory of the past short where a test wants that."""
+    """Opens one kind of store. ``history_events`` makes the memory of the past short where a test wants that.
+    """
 
     durable = False
 

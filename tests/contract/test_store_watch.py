@@ -100,8 +100,7 @@ def test_nobody_sees_a_change_twice_or_out_of_order_while_many_write(engine: Eng
 
         early = [asyncio.ensure_future(follow(1)) for _ in range(3)]
         writing = asyncio.gather(*(write(number) for number in range(20)))
-        while await store.revision() < 100:
-            await asyncio.sleep(0)
+        await anext(store.watch("/p/1", after=1))
         late = asyncio.ensure_future(follow(50))
         await writing
         for task, after in [*((task, 1) for task in early), (late, 50)]:

@@ -102,6 +102,11 @@ def container_config(command: list[str], **more: object) -> c.ContainerConfig:
     )
 
 
+def log_lines(node: NodeNamespace) -> set[tuple[str, ...]]:
+    log = node.state_dir / "log/pods/default_web_uid-web/main/0.log"
+    return {tuple(line.split(" ")[1:]) for line in log.read_text().splitlines()}
+
+
 async def eventually(check: Callable[[], Awaitable[bool]], tries: int = 200) -> None:
     for _ in range(tries):
         if await check():
@@ -135,9 +140,7 @@ def test_a_pod_runs_logs_executes_and_is_removed_without_residue(node: NodeNames
             assert (await runtime.exec(container, ["ls"])).startswith("http://127.0.0.1:")
             stats = await runtime.container_stats(container)
             assert stats.memory is not None and stats.memory.working_set_bytes
-            log = Path(f"{node.state_dir}/log/pods/default_web_uid-web/main/0.log")
-            lines = {tuple(line.split(" ")[1:]) for line in log.read_text().splitlines()}
-            assert lines == {("stdout", "F", "hello"), ("stderr", "F", "wörld")}
+            assert log_lines(node) == {("stdout", "F", "hello"), ("stderr", "F", "wörld")}
             await runtime.stop_container(container, timeout_s=0)
             assert (await runtime.container_status(container)).exit_code == 137
             await runtime.stop_pod_sandbox(sandbox)
@@ -162,8 +165,13 @@ def test_the_end_of_a_container_is_told_at_once(node: NodeNamespace) -> None:
             await asyncio.sleep(0.1)
             await runtime.start_container(container)
             assert await asyncio.wait_for(first, 5) == container
+
+            async def exited() -> bool:
+                return (await runtime.container_status(container)).state == c.CONTAINER_EXITED
+
+            await eventually(exited)
             status = await runtime.container_status(container)
-            assert (status.state, status.exit_code, status.reason) == (c.CONTAINER_EXITED, 7, "Error")
+            assert (status.exit_code, status.reason) == (7, "Error")
             await changes.aclose()
 
     asyncio.run(scenario())

@@ -26,6 +26,7 @@ import msgspec
 from knarr.api import codec
 from knarr.api.errors import expired, timeout
 from knarr.api.scheme import Resource
+from knarr.apiserver.conversion import Conversion
 from knarr.apiserver.fields import FieldReader
 from knarr.kit.log import get_logger
 from knarr.store.contract import Compacted, Event, KeyValue, Store
@@ -67,8 +68,9 @@ Subscriber = Callable[[Change], None]
 class Cache:
     """All objects of one kind, in key order, and the changes that led to them."""
 
-    def __init__(self, resource: Resource, reader: FieldReader) -> None:
+    def __init__(self, resource: Resource, reader: FieldReader, *, conversion: Conversion | None = None) -> None:
         self.resource = resource
+        self.conversion = conversion
         self.prefix = resource.storage_prefix + "/"
         self.head = b'{"apiVersion":"%s","kind":"%s",' % (resource.api_version.encode(), resource.kind.encode())
         self._stored_head = self.head + b'"metadata":{'
@@ -129,7 +131,10 @@ class Cache:
 
     def _normalized(self, value: bytes) -> bytes:
         """The value as this server would have written it."""
-        obj = codec.decode(self.resource.type, value)
+        if self.conversion is not None:
+            obj = self.conversion.decode(value)
+        else:
+            obj = codec.decode(self.resource.type, value)
         obj.metadata.resourceVersion = ""
         return codec.encode(obj)
 
@@ -189,23 +194,23 @@ class Hub:
     def __init__(self, store: Store, *, root: str = "/registry/") -> None:
         self.store = store
         self._root = root
-        self._caches: dict[str, Cache] = {}
-        self._by_key: dict[str, Cache] = {}
+        #: By key prefix; a kind served in two versions has two caches.
+        self._caches: dict[str, list[Cache]] = {}
         self.revision = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.started = asyncio.Event()
 
     def add(self, cache: Cache) -> None:
         """Feed ``cache`` from now on. Before ``run``, or for a new kind whose objects ``load_kind`` reads."""
-        self._caches[cache.prefix] = cache
-        self._by_key.clear()
+        self._caches.setdefault(cache.prefix, []).append(cache)
 
     async def run(self) -> None:
         """Load everything, then follow. Ends only by cancellation or when the store fails."""
         first = await self.store.revision()
-        for cache in list(self._caches.values()):
-            page = await self.store.range(cache.prefix, revision=first) if first else None
-            cache.load(page.items if page else [], first)
+        for prefix, caches in list(self._caches.items()):
+            page = await self.store.range(prefix, revision=first) if first else None
+            for cache in caches:
+                cache.load(page.items if page else [], first)
         self._advance(first)
         self.started.set()
         while True:
@@ -213,24 +218,21 @@ class Hub:
                 async with aclosing(cast(Any, self.store.watch(self._root, after=self.revision))) as batches:
                     async for events in batches:
                         for event in events:
-                            cache = self._cache_of(event.key)
-                            if cache is not None:
+                            for cache in self._caches_of(event.key):
                                 cache.apply(event)
                         self._advance(events[-1].revision)
             except Compacted as error:
                 # Only a server that stood still longer than history is kept comes here; its state cannot be trusted.
                 raise RuntimeError("the store compacted changes this server had not seen; restart it") from error
 
-    def _cache_of(self, key: str) -> Cache | None:
+    def _caches_of(self, key: str) -> list[Cache]:
         # /registry/pods/default/web and /registry/services/specs/default/web: the prefix has one or two parts more.
         end = key.find("/", len(self._root))
-        if end < 0:
-            return None
-        cache = self._caches.get(key[: end + 1])
-        if cache is None:
+        found = self._caches.get(key[: end + 1])
+        if found is None and end >= 0:
             end = key.find("/", end + 1)
-            cache = self._caches.get(key[: end + 1]) if end > 0 else None
-        return cache
+            found = self._caches.get(key[: end + 1])
+        return found or []
 
     def _advance(self, revision: int) -> None:
         self.revision = revision

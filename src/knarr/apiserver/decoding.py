@@ -47,10 +47,7 @@ def to_json(request: Request) -> bytes:
         return request.body
     if kind in YAML_TYPES:
         return yaml_to_json(request.body)
-    raise unsupported_media_type(
-        "the body of the request was in an unknown format - accepted media types include: "
-        "application/json, application/yaml"
-    )
+    raise unsupported_media_type(["application/json", "application/yaml"])
 
 
 def yaml_to_json(body: bytes) -> bytes:

@@ -76,7 +76,7 @@ class Endpoint:
         """One of the verbs on the resource itself."""
         verb = request.info.verb
         if verb not in self.resource.verbs:
-            raise method_not_allowed(self.resource, verb)
+            raise method_not_allowed(self.resource.group, self.resource.plural, verb)
         if self.resource.namespaced and not request.info.namespace and verb not in ("list", "watch"):
             raise bad_request("namespace is required for a request of this kind")
         handler = {

@@ -43,6 +43,12 @@ class Output:
 
 
 PLAIN = Output()
+SPOKEN = (
+    "application/json",
+    "application/yaml",
+    "application/json;as=Table;v=v1;g=meta.k8s.io",
+    "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+)
 
 
 def choose(accept: str) -> Output:
@@ -60,10 +66,7 @@ def choose(accept: str) -> Output:
                 return Output(wanted)
         elif kind in ("application/yaml", "text/yaml") and not wanted:
             return Output(yaml=True)
-    raise not_acceptable(
-        "only the following media types are accepted: application/json, application/yaml, "
-        "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-    )
+    raise not_acceptable(SPOKEN)
 
 
 def to_wire(data: bytes, output: Output) -> bytes:
@@ -141,7 +144,7 @@ def render_object(
         version = decoded.metadata.resourceVersion
         metadata = msgspec.json.encode({"resourceVersion": version} if version else {})
         return render_table(resource, [decoded], [data], now=now, include=include, metadata=metadata)
-    raise not_acceptable("a list form was asked for a single object")
+    raise not_acceptable(SPOKEN)
 
 
 def full(cache: Cache, entry: Entry) -> bytes:

@@ -109,8 +109,7 @@ class FutureRevision(StoreError):
 
 
 class Watch(Protocol):
-    """An endless iterator over batches of changes. ``aclose`` (or dropping the last reference) releases it.
-    """
+    """An endless iterator over batches of changes; ``aclose`` or dropping the last reference releases it."""
 
     def __aiter__(self) -> AsyncIterator[Sequence[Event]]: ...
 

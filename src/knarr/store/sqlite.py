@@ -370,7 +370,10 @@ class SqliteStore:
         self._check(0)
         if revision > self.history.last:
             raise FutureRevision(revision, self.history.last)
-        self._compacted = max(self._compacted, revision)
+        if revision <= self._compacted or revision == 1:
+            # Revision 1 is the empty store: there is no history before it to forget.
+            return
+        self._compacted = revision
         while not self._closing and await self._writer.call(partial(self._log.compact_step, self._compacted)):
             pass
 

@@ -225,8 +225,7 @@ class SqliteLog:
         return [Event(*row) for row in self._query(sql, (after, upto, *arguments, limit))]
 
     def changed_after(self, prefix: str, revision: int) -> dict[str, tuple[int, int]]:
-        """Keys that changed after ``revision``, with the revision that stood then (0: none) and its creation.
-        """
+        """Keys that changed after ``revision``, with what stood then: its revision (0: nothing) and creation."""
         where, arguments = _under(prefix, "key")
         sql = (
             f"SELECT key, previous, create_revision FROM log WHERE revision > ? AND {where}"

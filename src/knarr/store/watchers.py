@@ -134,9 +134,8 @@ class Watchers:
 
     def _prefixes(self, key: str) -> list[str]:
         groups = self._groups
-        found = [
-            head for length in self._odd_lengths if len(head := key[:length]) == length and head in groups
-        ]
+        heads = (key[:length] for length in self._odd_lengths if length <= len(key))
+        found = [head for head in heads if head in groups and not head.endswith("/")]
         at = key.find("/")
         while at >= 0:
             head = key[: at + 1]

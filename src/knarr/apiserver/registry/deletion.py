@@ -44,16 +44,12 @@ def check_preconditions(resource: Resource, name: str, obj: Any, wanted: meta.Pr
         return None
     found = obj.metadata
     if wanted.uid is not None and wanted.uid != found.uid:
-        return conflict(
-            resource,
-            name,
+        return conflict(resource.group, resource.plural, name,
             f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({found.uid}). "
             "The object might have been deleted and then recreated",
         )
     if wanted.resourceVersion is not None and wanted.resourceVersion != found.resourceVersion:
-        return conflict(
-            resource,
-            name,
+        return conflict(resource.group, resource.plural, name,
             f"the ResourceVersion in the precondition ({wanted.resourceVersion}) does not match the "
             f"ResourceVersion in record ({found.resourceVersion}). The object might have been modified",
         )

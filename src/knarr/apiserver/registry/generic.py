@@ -87,7 +87,7 @@ class GenericRegistry:
             await self._hub.fresh()
         entry = self.cache.get(self.key(namespace, name))
         if entry is None:
-            raise not_found(self.resource, name)
+            raise not_found(self.resource.group, self.resource.plural, name)
         return entry
 
     async def get(self, namespace: str, name: str) -> Any:
@@ -136,7 +136,7 @@ class GenericRegistry:
             if not ctx.dry_run:
                 await self._write(obj, expected=0)
             elif self.cache.get(self.key(metadata.namespace, metadata.name)) is not None:
-                raise already_exists(self.resource, metadata.name)
+                raise already_exists(self.resource.group, self.resource.plural, metadata.name)
         except BaseException:
             await release()
             await self._admission.abandoned(attributes)
@@ -148,13 +148,14 @@ class GenericRegistry:
 
     def _check(self, obj: Any, errors: list[Any]) -> None:
         if errors:
-            raise invalid(self.resource.kind, self.resource.group, obj.metadata.name, errors)
+            raise invalid(self.resource.group, self.resource.kind, obj.metadata.name, errors)
 
     async def _write(self, obj: Any, *, expected: int) -> None:
         """Write ``obj`` and set its new resourceVersion; returns once readers see it."""
         metadata = obj.metadata
         metadata.resourceVersion = ""
-        value = codec.encode(obj)
+        conversion = self.cache.conversion
+        value = codec.encode(obj) if conversion is None else conversion.encode(obj)
         if len(value) > MAX_OBJECT_BYTES:
             raise request_entity_too_large(f"limit is {MAX_OBJECT_BYTES}")
         key = self.key(metadata.namespace, metadata.name)
@@ -162,7 +163,7 @@ class GenericRegistry:
             revision = await self._store.put(key, value, expected=expected, ttl_s=self._ttl_s)
         except RevisionMismatch as error:
             if expected == 0:
-                raise already_exists(self.resource, metadata.name) from None
+                raise already_exists(self.resource.group, self.resource.plural, metadata.name) from None
             raise error
         except StoreError as error:
             raise internal_error(f"the store refused the write: {error}") from error
@@ -192,7 +193,7 @@ class GenericRegistry:
                 current = self.cache.get(key)
             if current is None:
                 if not may_create:
-                    raise not_found(self.resource, name)
+                    raise not_found(self.resource.group, self.resource.plural, name)
                 return await self._create_by_update(ctx, namespace, name, mutate)
             old = self.cache.object(current)
             problem = deletion.check_preconditions(self.resource, name, old, preconditions)
@@ -201,14 +202,14 @@ class GenericRegistry:
             obj = await mutate(codec.copy(old))
             meant = obj.metadata.resourceVersion
             if meant and meant != old.metadata.resourceVersion:
-                raise conflict(self.resource, name, CHANGED)
+                raise conflict(self.resource.group, self.resource.plural, name, CHANGED)
             try:
                 return await self._update_once(ctx, old, obj, subresource)
             except RevisionMismatch as error:
                 if meant and meant != old.metadata.resourceVersion:
-                    raise conflict(self.resource, name, CHANGED) from None
+                    raise conflict(self.resource.group, self.resource.plural, name, CHANGED) from None
                 current = self._seen(error.current)
-        raise conflict(self.resource, name, CHANGED)
+        raise conflict(self.resource.group, self.resource.plural, name, CHANGED)
 
     def _seen(self, kv: KeyValue | None) -> Entry | None:
         return None if kv is None else self.cache.entry(kv)
@@ -218,7 +219,7 @@ class GenericRegistry:
         obj.metadata.namespace, obj.metadata.name = namespace, name
         if obj.metadata.uid or obj.metadata.resourceVersion not in ("", "0"):
             # The client meant an object that is gone, not a new one.
-            raise not_found(self.resource, name)
+            raise not_found(self.resource.group, self.resource.plural, name)
         return await self.create(ctx, obj)
 
     async def _update_once(self, ctx: Context, old: Any, obj: Any, subresource: str) -> Result:
@@ -257,9 +258,7 @@ class GenericRegistry:
         """What no client may change: who the object is, since when, and that it is being deleted."""
         new, was = obj.metadata, old.metadata
         if new.uid and new.uid != was.uid:
-            raise conflict(
-                self.resource,
-                was.name,
+            raise conflict(self.resource.group, self.resource.plural, was.name,
                 f"Precondition failed: UID in precondition: {new.uid}, UID in object meta: {was.uid}",
             )
         new.name, new.namespace, new.uid = was.name, was.namespace, was.uid
@@ -285,7 +284,7 @@ class GenericRegistry:
                 await self._hub.fresh()
                 current = self.cache.get(key)
             if current is None:
-                raise not_found(self.resource, name)
+                raise not_found(self.resource.group, self.resource.plural, name)
             obj = self.cache.object(current)
             problem = deletion.check_preconditions(self.resource, name, obj, options.preconditions)
             if problem is not None:
@@ -298,7 +297,7 @@ class GenericRegistry:
                 return await self._carry_out(ctx, obj, decision)
             except RevisionMismatch as error:
                 current = self._seen(error.current)
-        raise conflict(self.resource, name, CHANGED)
+        raise conflict(self.resource.group, self.resource.plural, name, CHANGED)
 
     def decide_deletion(self, obj: Any, options: meta.DeleteOptions, ctx: Context) -> deletion.Decision:
         """What a deletion does; namespaces have their own answer."""
@@ -351,4 +350,4 @@ CHANGED = "the object has been modified; please apply your changes to the latest
 
 def forbidden_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:
     detail = f'metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added!r}'
-    return forbidden(resource, name, detail)
+    return forbidden(resource.group, resource.plural, name, detail)

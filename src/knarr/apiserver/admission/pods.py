@@ -1,0 +1,108 @@
+"""What the server adds to a new pod: its priority, and how long it tolerates a node that fails; and a word on images without a version.
+
+Upstream's counterparts are the ``Priority`` and ``DefaultTolerationSeconds`` plug-ins; the warning about unpinned images is Knarr's own.
+"""
+
+from __future__ import annotations
+
+from knarr.api.core import v1 as core
+from knarr.api.errors import forbidden
+from knarr.apiserver.admission.chain import Attributes, Plugin
+from knarr.apiserver.registry.generic import GenericRegistry
+
+TOLERATION_S = 300
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+
+
+def _new_pod(attributes: Attributes) -> bool:
+    return attributes.operation == "CREATE" and attributes.is_("", "pods") and not attributes.subresource
+
+
+class Priority(Plugin):
+    """Turns a priority class's name into a number."""
+
+    name = "Priority"
+
+    def __init__(self) -> None:
+        self._classes: GenericRegistry | None = None
+
+    def use(self, classes: GenericRegistry) -> None:
+        self._classes = classes
+
+    async def mutate(self, attributes: Attributes) -> None:
+        if not _new_pod(attributes):
+            return
+        assert self._classes is not None
+        spec = attributes.obj.spec
+        chosen = None
+        if spec.priorityClassName:
+            entry = self._classes.cache.get(self._classes.key("", spec.priorityClassName))
+            if entry is None:
+                text = f"no PriorityClass with name {spec.priorityClassName} was found"
+                raise forbidden("", "pods", attributes.name, text)
+            chosen = self._classes.cache.object(entry)
+        else:
+            defaults = [item for item in self._classes.objects() if item.globalDefault]
+            if defaults:
+                chosen = min(defaults, key=lambda item: item.value)
+                spec.priorityClassName = chosen.metadata.name
+        computed = chosen.value if chosen is not None else 0
+        if spec.priority is not None and spec.priority != computed:
+            text = f"the integer value of priority ({spec.priority}) must not be provided in pod spec; priority admission controller computed {computed} from the given PriorityClass name"
+            raise forbidden("", "pods", attributes.name, text)
+        spec.priority = computed
+        if spec.preemptionPolicy is None:
+            spec.preemptionPolicy = (chosen.preemptionPolicy if chosen else None) or "PreemptLowerPriority"
+
+
+class DefaultTolerationSeconds(Plugin):
+    """A pod stays five minutes on a node that is not ready, unless it says otherwise."""
+
+    name = "DefaultTolerationSeconds"
+
+    async def mutate(self, attributes: Attributes) -> None:
+        if not _new_pod(attributes):
+            return
+        spec = attributes.obj.spec
+        for key in (NOT_READY, UNREACHABLE):
+            if not any(_tolerates(toleration, key) for toleration in spec.tolerations):
+                added = core.Toleration(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_S)
+                spec.tolerations = [*spec.tolerations, added]
+
+
+def _tolerates(toleration: core.Toleration, key: str) -> bool:
+    return toleration.key in ("", key) and toleration.effect in ("", "NoExecute")
+
+
+class PinnedImages(Plugin):
+    """Warns of an image that may be another one tomorrow."""
+
+    name = "PinnedImages"
+
+    async def mutate(self, attributes: Attributes) -> None:
+        if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
+            return
+        spec = attributes.obj.spec if hasattr(attributes.obj, "spec") else None
+        if not attributes.is_("", "pods"):
+            template = getattr(spec, "template", None)
+            spec, root = (template.spec, "spec.template.spec") if isinstance(template, core.PodTemplateSpec) else (None, "")
+        else:
+            root = "spec"
+        if spec is None or attributes.ctx.user.name.startswith("system:kube-controller-manager"):
+            # The template's author was warned; the pods made from it need not warn again.
+            return
+        for name in ("initContainers", "containers"):
+            for index, container in enumerate(getattr(spec, name)):
+                if unpinned(container.image):
+                    attributes.ctx.warnings.append(
+                        f"{root}.{name}[{index}].image: {container.image!r} names no version; pin one, such as "
+                        f"{container.image.removesuffix(':latest')}:1.2.3, so that every node runs the same image".replace("'", '"')
+                    )
+
+
+def unpinned(image: str) -> bool:
+    """No tag and no digest, or the tag ``latest``."""
+    if not image or "@" in image:
+        return False
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    return tag in ("", "latest")

@@ -1,0 +1,71 @@
+"""The kinds with small rules of their own: what the server sets when they are made or changed.
+
+Kinds with larger ones have modules beside this: ``pods``, ``services``, ``namespaces``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api.batch import v1 as batch
+from knarr.api.certificates import v1 as certificates
+from knarr.api.core import v1 as core
+from knarr.api.meta import v1 as meta
+from knarr.apiserver.registry.strategy import Context, Strategy
+
+
+class PersistentVolumeClaims(Strategy):
+    def prepare_create(self, ctx: Context, obj: core.PersistentVolumeClaim) -> None:
+        obj.status = core.PersistentVolumeClaimStatus(phase="Pending")
+
+
+class PersistentVolumes(Strategy):
+    def prepare_create(self, ctx: Context, obj: core.PersistentVolume) -> None:
+        obj.status = core.PersistentVolumeStatus(phase="Pending")
+
+
+class CertificateSigningRequests(Strategy):
+    """Who asked for a certificate is written by the server, not by who asks."""
+
+    def prepare_create(self, ctx: Context, obj: certificates.CertificateSigningRequest) -> None:
+        Strategy.prepare_create(self, ctx, obj)
+        obj.spec.username = ctx.user.name
+        obj.spec.uid = ctx.user.uid
+        obj.spec.groups = list(ctx.user.groups)
+        obj.spec.extra = {key: list(values) for key, values in ctx.user.extra.items()}
+
+    def prepare_update(self, ctx: Context, obj: Any, old: Any) -> None:
+        obj.status = old.status
+        obj.spec = old.spec
+
+
+class Jobs(Strategy):
+    """A job without a selector of its own gets one by its UID, so that it never owns another's pods."""
+
+    def prepare_create(self, ctx: Context, obj: batch.Job) -> None:
+        Strategy.prepare_create(self, ctx, obj)
+        if obj.spec.manualSelector:
+            return
+        labels = {
+            "batch.kubernetes.io/controller-uid": obj.metadata.uid,
+            "controller-uid": obj.metadata.uid,
+            "batch.kubernetes.io/job-name": obj.metadata.name,
+            "job-name": obj.metadata.name,
+        }
+        metadata = obj.spec.template.metadata or meta.ObjectMeta()
+        metadata.labels = {**metadata.labels, **labels}
+        obj.spec.template.metadata = metadata
+        if obj.spec.selector is None:
+            obj.spec.selector = meta.LabelSelector()
+        obj.spec.selector.matchLabels = {
+            **obj.spec.selector.matchLabels,
+            "batch.kubernetes.io/controller-uid": obj.metadata.uid,
+        }
+
+
+BY_KIND: dict[str, type[Strategy]] = {
+    "persistentvolumeclaims": PersistentVolumeClaims,
+    "persistentvolumes": PersistentVolumes,
+    "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequests,
+    "jobs.batch": Jobs,
+}

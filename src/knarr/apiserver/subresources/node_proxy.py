@@ -1,0 +1,290 @@
+"""What goes on to a node: logs, exec, attach, port-forward, and the proxies to nodes, pods and services.
+
+The server speaks to a kubelet as its own identity, over TLS checked against the cluster's CA. An upgrade (SPDY, WebSocket) is tunnelled byte for
+byte, so that every protocol the kubelet and the runtime speak reaches the client unchanged.
+
+Upstream's counterpart is ``pkg/registry/core/pod/rest`` and ``apimachinery/pkg/util/proxy``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import aiohttp
+
+from knarr.api.core import v1 as core
+from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
+from knarr.apiserver.registry.generic import GenericRegistry
+from knarr.apiserver.request import Query, RawConnection, Request, Response, Tunnel
+
+DEFAULT_KUBELET_PORT = 10250
+CONNECT_TIMEOUT_S = 10.0
+#: Bytes read from one side before they are written to the other.
+CHUNK_BYTES = 64 * 1024
+#: What belongs to one connection and is not passed on.
+HOP_HEADERS = frozenset(
+    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade")
+)
+_QUERY_OF_EXEC = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to go on: host, port, path with query, and TLS if any."""
+
+    host: str
+    port: int
+    path: str
+    tls: ssl.SSLContext | None
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+
+
+class NodeProxy:
+    """Carries requests to kubelets, pods and services. ``tls`` holds the server's client certificate for kubelets."""
+
+    def __init__(
+        self, *, pods: GenericRegistry, nodes: GenericRegistry, services: GenericRegistry, slices: GenericRegistry,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._pods = pods
+        self._nodes = nodes
+        self._services = services
+        self._slices = slices
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def pod_stream(self, request: Request) -> Response:
+        """log, exec, attach and portforward of a pod."""
+        info = request.info
+        pod: core.Pod = await self._pods.get(info.namespace, info.name)
+        if not pod.spec.nodeName:
+            raise bad_request(f"pod {info.name} does not have a host assigned")
+        if info.subresource == "portforward":
+            path = f"/portForward/{info.namespace}/{info.name}"
+            query: list[tuple[str, str]] = request.query.pairs()
+        elif info.subresource == "log":
+            container = _container(pod, request.query.get("container"), logs=True)
+            path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
+            query = [pair for pair in request.query.pairs() if pair[0] != "container"]
+        else:
+            container = _container(pod, request.query.get("container"), logs=False)
+            path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
+            query = _exec_query(request.query)
+        target = await self._kubelet(pod.spec.nodeName, f"{path}?{urlencode(query)}" if query else path)
+        if info.subresource == "log":
+            return await self._forward(request, target, method="GET")
+        return self._tunnel(request, target)
+
+    async def proxy(self, request: Request) -> Response:
+        """The ``proxy`` sub-resource of nodes, pods and services."""
+        target = await self._proxy_target(request)
+        if "upgrade" in request.headers.get("connection", "").lower():
+            return self._tunnel(request, target)
+        return await self._forward(request, target, method=request.method)
+
+    async def _proxy_target(self, request: Request) -> Target:
+        info = request.info
+        rest = info.rest or "/"
+        pairs = request.query.pairs()
+        path = f"{rest}?{urlencode(pairs)}" if pairs else rest
+        scheme, name, port = _split_name(info.name)
+        if info.resource == "nodes":
+            return await self._kubelet(name, path, port=int(port) if port else None)
+        if info.resource == "pods":
+            pod: core.Pod = await self._pods.get(info.namespace, name)
+            if not pod.status.podIP:
+                raise service_unavailable(f"pod {name} has no address")
+            host, number = pod.status.podIP, _pod_port(pod, port)
+        else:
+            host, number = await self._service_endpoint(info.namespace, name, port)
+        return Target(host, number, path, _unverified() if scheme == "https" else None)
+
+    async def _service_endpoint(self, namespace: str, name: str, port: str) -> tuple[str, int]:
+        service: core.Service = await self._services.get(namespace, name)
+        chosen = [item for item in service.spec.ports if port in ("", item.name, str(item.port))]
+        if not chosen:
+            raise service_unavailable(f'no service port {port!r} found for service "{name}"'.replace("'", '"'))
+        for part in self._slices.objects(namespace):
+            if part.metadata.labels.get("kubernetes.io/service-name") != name:
+                continue
+            numbers = [item.port for item in part.ports if (item.name or "") == chosen[0].name]
+            for endpoint in part.endpoints:
+                if numbers and numbers[0] and (endpoint.conditions is None or endpoint.conditions.ready is not False):
+                    return endpoint.addresses[0], numbers[0]
+        raise service_unavailable(f'no endpoints available for service "{name}"')
+
+    async def _kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
+        try:
+            node: core.Node = await self._nodes.get("", node_name)
+        except StatusError:
+            raise not_found("", "nodes", node_name) from None
+        addresses = {address.type: address.address for address in reversed(node.status.addresses)}
+        host = addresses.get("InternalIP") or addresses.get("ExternalIP") or addresses.get("Hostname")
+        if not host:
+            raise internal_error(f"no preferred addresses found; known addresses: {addresses}")
+        endpoints = node.status.daemonEndpoints
+        own = endpoints.kubeletEndpoint.Port if endpoints and endpoints.kubeletEndpoint else 0
+        return Target(host, port or own or DEFAULT_KUBELET_PORT, path, self._tls)
+
+    async def _forward(self, request: Request, target: Target, *, method: str) -> Response:
+        """An ordinary request, its answer streamed on."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        headers = {k: v for k, v in request.headers.items() if k not in HOP_HEADERS | {"host", "authorization", "content-length"}}
+        try:
+            answer = await self._session.request(
+                method, target.url, headers=headers, data=request.body or None, ssl=target.tls or False, allow_redirects=False
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(target, error) from None
+        passed = {
+            name: value
+            for name, value in answer.headers.items()
+            if name.lower() not in HOP_HEADERS | {"content-length", "date", "server", "content-type"}
+        }
+        content_type = answer.headers.get("Content-Type", "application/octet-stream")
+        return Response(answer.status, _body(answer), content_type, passed)
+
+    def _tunnel(self, request: Request, target: Target) -> Response:
+        if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
+            raise bad_request("Upgrade request required")
+        head = _head(request.method, target, request.headers)
+
+        async def run(client: RawConnection) -> None:
+            await _pipe(client, target, head)
+
+        return Response(101, Tunnel(run))
+
+
+def _exec_query(query: Query) -> list[tuple[str, str]]:
+    """The kubelet's names for exec's and attach's parameters."""
+    pairs = [(_QUERY_OF_EXEC[name], "1") for name in _QUERY_OF_EXEC if query.flag(name)]
+    return [*pairs, *(("command", part) for part in query.all("command"))]
+
+
+def _container(pod: core.Pod, wanted: str, *, logs: bool) -> str:
+    """The container meant; a pod with one needs no name. Raises ``StatusError`` 400 with upstream's text."""
+    names = [container.name for container in pod.spec.containers]
+    init = [container.name for container in pod.spec.initContainers]
+    ephemeral = [container.name for container in pod.spec.ephemeralContainers]
+    name = pod.metadata.name
+    if not wanted:
+        annotated = pod.metadata.annotations.get("kubectl.kubernetes.io/default-container", "")
+        if annotated in names and not logs:
+            return annotated
+        if len(names) == 1:
+            return names[0]
+        text = f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]"
+        if init:
+            text += f" or one of the init containers: [{' '.join(init)}]"
+        raise bad_request(text)
+    if wanted not in (*names, *init, *ephemeral):
+        raise bad_request(f"container {wanted} is not valid for pod {name}")
+    return wanted
+
+
+def _split_name(name: str) -> tuple[str, str, str]:
+    """``https:web:443`` is scheme, name and port; ``web:443`` name and port; ``web`` a name."""
+    parts = name.split(":")
+    if len(parts) == 1:
+        return "", parts[0], ""
+    if len(parts) == 2:
+        return "", parts[0], parts[1]
+    if len(parts) == 3 and parts[0] in ("http", "https", ""):
+        return parts[0], parts[1], parts[2]
+    raise bad_request(f'invalid name "{name}"')
+
+
+def _pod_port(pod: core.Pod, wanted: str) -> int:
+    if wanted.isdecimal():
+        return int(wanted)
+    ports = [port for container in pod.spec.containers for port in container.ports]
+    for port in ports:
+        if port.name == wanted and wanted:
+            return port.containerPort
+    return ports[0].containerPort if ports and not wanted else 80
+
+
+def _unverified() -> ssl.SSLContext:
+    """A proxied pod or service is not part of the cluster's PKI; upstream does not verify it either."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.content.iter_any():
+            yield chunk
+    finally:
+        answer.close()
+
+
+def _unreachable(target: Target, error: BaseException) -> StatusError:
+    return internal_error(f'error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}')
+
+
+def _head(method: str, target: Target, headers: Mapping[str, str]) -> bytes:
+    """The request's head as the next server is to read it; ``Connection: Upgrade`` goes on."""
+    dropped = {"host", "authorization", "content-length"}
+    lines = [f"{method} {target.path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
+    lines += [f"{name}: {value}" for name, value in headers.items() if name not in dropped]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+async def _pipe(client: RawConnection, target: Target, head: bytes) -> None:
+    """Carry bytes both ways until either side is done."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(
+                target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls else None
+            )
+    except (OSError, TimeoutError) as error:
+        text = f"error dialing backend: dial tcp {target.host}:{target.port}: {error}".encode()
+        client.write(
+            b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(text), text)
+        )
+        await client.drain()
+        client.close()
+        return
+    writer.write(head)
+
+    async def upwards() -> None:
+        while data := await client.read():
+            writer.write(data)
+            await writer.drain()
+        with contextlib.suppress(OSError, RuntimeError):
+            writer.write_eof()
+
+    async def downwards() -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            client.write(data)
+            await client.drain()
+
+    tasks = [asyncio.ensure_future(upwards()), asyncio.ensure_future(downwards())]
+    try:
+        # The backend closing ends the tunnel; the client closing only ends its half.
+        await tasks[1]
+    except OSError:
+        pass
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        writer.close()
+        client.close()

@@ -1,0 +1,96 @@
+"""The ``scale`` sub-resource: one small object to read and set the size of anything that has replicas.
+
+Upstream's counterpart is each registry's ``ScaleREST``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api import codec
+from knarr.api.autoscaling import v1 as autoscaling
+from knarr.api.errors import bad_request, conflict, invalid, invalid_value
+from knarr.api.meta import v1 as meta
+from knarr.api.selectors import from_label_selector
+from knarr.apiserver import negotiation
+from knarr.apiserver.decoding import decode_object
+from knarr.apiserver.endpoints import Endpoint
+from knarr.apiserver.patching import JSON_PATCH, read_patch
+from knarr.apiserver.registry.generic import CHANGED
+from knarr.apiserver.request import Request, Response
+from knarr.api import patch as patches
+
+
+def scale_of(obj: Any) -> autoscaling.Scale:
+    """The scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController."""
+    selector = obj.spec.selector
+    if isinstance(selector, meta.LabelSelector):
+        text = str(from_label_selector(selector))
+    else:
+        text = ",".join(f"{key}={value}" for key, value in sorted((selector or {}).items()))
+    metadata = obj.metadata
+    return autoscaling.Scale(
+        metadata=meta.ObjectMeta(
+            name=metadata.name,
+            namespace=metadata.namespace,
+            uid=metadata.uid,
+            resourceVersion=metadata.resourceVersion,
+            creationTimestamp=metadata.creationTimestamp,
+        ),
+        spec=autoscaling.ScaleSpec(replicas=obj.spec.replicas or 0),
+        status=autoscaling.ScaleStatus(replicas=obj.status.replicas or 0, selector=text),
+    )
+
+
+async def handle(endpoint: Endpoint, request: Request) -> Response:
+    """GET, PUT and PATCH of a scale."""
+    registry = endpoint.registry
+    info = request.info
+    if info.verb == "get":
+        return _answer(scale_of(await registry.get(info.namespace, info.name)))
+    wanted = _reader(endpoint, request)
+
+    async def mutate(current: Any | None) -> Any:
+        assert current is not None
+        scale = wanted(scale_of(current))
+        _check(scale, info.name)
+        if scale.metadata.resourceVersion not in ("", current.metadata.resourceVersion):
+            raise conflict(registry.resource.group, registry.resource.plural, info.name, CHANGED)
+        current.spec.replicas = scale.spec.replicas
+        return current
+
+    result = await registry.update(endpoint.context(request), info.namespace, info.name, mutate)
+    return _answer(scale_of(result.obj))
+
+
+def _reader(endpoint: Endpoint, request: Request) -> Any:
+    """A function from the current scale to the wanted one."""
+    if request.info.verb == "update":
+        posted = decode_object(request, endpoint.resource, autoscaling.Scale)
+        return lambda current: posted
+    kind, content = read_patch(request)
+
+    def patched(current: autoscaling.Scale) -> autoscaling.Scale:
+        before = codec.to_dict(current)
+        if kind == JSON_PATCH:
+            after = patches.json_patch(before, content)
+        else:
+            after = patches.merge_patch(before, content)
+        try:
+            return codec.decode(autoscaling.Scale, after)
+        except codec.DecodeError as error:
+            raise bad_request(str(error)) from None
+
+    return patched
+
+
+def _check(scale: autoscaling.Scale, name: str) -> None:
+    if scale.metadata.name and scale.metadata.name != name:
+        raise bad_request(f"the name of the object ({scale.metadata.name}) does not match the name on the URL ({name})")
+    if (scale.spec.replicas or 0) < 0:
+        detail = "must be greater than or equal to 0"
+        raise invalid("autoscaling", "Scale", name, [invalid_value("spec.replicas", scale.spec.replicas, detail)])
+
+
+def _answer(scale: autoscaling.Scale) -> Response:
+    return Response(body=codec.encode(scale), content_type=negotiation.PLAIN.content_type)
