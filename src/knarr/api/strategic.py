@@ -174,7 +174,7 @@ def _check_order(new: list[Any], order: list[Any], merge_key: str, *, key: str) 
 
 
 def _ordered(merged: list[Any], order: list[Any], previous: list[Any], *, merge_key: str) -> list[Any]:
-    """The elements named by ``order`` in that order; the others keep their place among their old neighbours."""
+    """The elements named by ``order`` in that order; the others keep their old place among them."""
     rank = [_identity(item, merge_key) for item in order]
     before = [_identity(item, merge_key) for item in previous]
     named = [item for item in merged if _identity(item, merge_key) in rank]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 
-from knarr.api.errors import StatusError, unauthorized
+from knarr.api.errors import StatusError, bad_request, unauthorized
 from knarr.apiserver.request import ANONYMOUS, Request, UserInfo
 from knarr.apiserver.tokens import InvalidToken, ServiceAccountTokens
 
@@ -80,6 +80,4 @@ async def impersonate(request: Request, may: MayImpersonate) -> UserInfo:
 
 
 def bad_impersonation() -> StatusError:
-    from knarr.api.errors import bad_request
-
     return bad_request("requested groups without impersonating a user")

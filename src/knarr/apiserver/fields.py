@@ -1,6 +1,6 @@
 """Labels and selectable fields, read from an object's bytes without decoding the rest.
 
-Each kind allows a few fields in field selectors; the table below is upstream's. For each kind a small struct of just
+Each kind allows a few fields in field selectors; ``api.field_labels`` has upstream's table. For each kind a small struct of just
 these fields is made once, and msgspec skips everything else at C speed (about a microsecond a pod).
 
 Neighbours: ``cacher`` reads every entry through it, ``registry`` refuses selectors on other fields.
@@ -12,46 +12,16 @@ from typing import Any
 
 import msgspec
 
+from knarr.api.field_labels import EXTRA, supported
 from knarr.api.scheme import Resource
 
-#: resource.group -> fields beyond metadata.name and metadata.namespace.
-SELECTABLE: dict[str, tuple[str, ...]] = {
-    "pods": (
-        "spec.nodeName",
-        "spec.restartPolicy",
-        "spec.schedulerName",
-        "spec.serviceAccountName",
-        "spec.hostNetwork",
-        "status.phase",
-        "status.podIP",
-        "status.nominatedNodeName",
-    ),
-    "nodes": ("spec.unschedulable",),
-    "namespaces": ("status.phase",),
-    "secrets": ("type",),
-    "services": ("spec.clusterIP", "spec.type"),
-    "replicationcontrollers": ("status.replicas",),
-    "replicasets.apps": ("status.replicas",),
-    "jobs.batch": ("status.successful",),
-    "events": (
-        "involvedObject.kind",
-        "involvedObject.namespace",
-        "involvedObject.name",
-        "involvedObject.uid",
-        "involvedObject.apiVersion",
-        "involvedObject.resourceVersion",
-        "involvedObject.fieldPath",
-        "reason",
-        "reportingComponent",
-        "source",
-        "type",
-    ),
-    "certificatesigningrequests.certificates.k8s.io": ("spec.signerName",),
-    "resourceslices.resource.k8s.io": ("spec.driver", "spec.nodeName"),
-}
-
 #: Where a selectable field is not simply a path, the path it is read from.
-_READ_FROM = {"source": "source.component", "status.successful": "status.succeeded"}
+_READ_FROM = {
+    "source": "source.component",
+    "status.successful": "status.succeeded",
+    "status.podIPs": "status.podIP",
+    "name": "metadata.name",
+}
 
 
 class _Metadata(msgspec.Struct):
@@ -78,13 +48,13 @@ class FieldReader:
     generic = True
 
     def __init__(self, resource: Resource) -> None:
-        key = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-        self.fields = SELECTABLE.get(key, ())
-        self._paths = [(name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields]
+        self.resource = resource
+        self.fields = tuple(EXTRA.get((resource.group, resource.plural), ()))
+        self._paths = [(name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields if name != "name"]
         self._decoder = msgspec.json.Decoder(_partial_struct([path for _, path in self._paths]))
 
     def allows(self, field: str) -> bool:
-        return field in ("metadata.name", "metadata.namespace") or field in self.fields
+        return field in supported(self.resource)
 
     def read(self, value: bytes) -> tuple[ObjectMetadata, dict[str, str]]:
         """The metadata and the selectable fields of an encoded object. Raises msgspec's errors for anything else."""

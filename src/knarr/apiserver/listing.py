@@ -17,9 +17,10 @@ from typing import Any
 import msgspec
 
 from knarr.api import codec
+from knarr.api.field_labels import unsupported_problem
 from knarr.api.errors import StatusError, bad_request, expired
 from knarr.api.meta import v1 as meta
-from knarr.api.selectors import FieldSelector, LabelSelector, parse_field_selector, parse_label_selector
+from knarr.api.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
 from knarr.apiserver import negotiation
 from knarr.apiserver.cacher import Cache, Entry, Hub
 from knarr.apiserver.fields import FieldReader
@@ -65,17 +66,17 @@ def parse_list_query(query: Query, reader: FieldReader) -> ListQuery:
     labels = fields = None
     if text := query.get("labelSelector"):
         try:
-            labels = parse_label_selector(text)
+            labels = parse_labels(text)
         except ValueError as error:
             raise bad_request(f"unable to parse requirement: {error}") from None
     if text := query.get("fieldSelector"):
         try:
-            fields = parse_field_selector(text)
+            fields = parse_fields(text)
         except ValueError as error:
             raise bad_request(f"unable to parse field selector: {error}") from None
-        for name in fields.fields():
-            if not reader.allows(name):
-                raise bad_request(f"field label not supported: {name}")
+        for term in fields.terms:
+            if not reader.allows(term.field):
+                raise bad_request(unsupported_problem(reader.resource, term.field))
     return ListQuery(
         labels=labels,
         fields=fields,
@@ -139,7 +140,7 @@ def _check_match(wanted: ListQuery) -> None:
 
 def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, name: str) -> Selection:
     entries: Iterable[Entry] = cache.scan(prefix)
-    by_name = name or (wanted.fields.exact("metadata.name") if wanted.fields else None)
+    by_name = name or (wanted.fields.required_value("metadata.name") if wanted.fields else None)
     if by_name and (prefix != cache.prefix or not cache.resource.namespaced):
         found = cache.get(prefix + by_name)
         entries = [found] if found else []

@@ -14,8 +14,9 @@ import msgspec
 
 from knarr.api import codec
 from knarr.api import patch as patches
-from knarr.api.errors import bad_request, request_entity_too_large, unsupported_media_type
+from knarr.api.errors import bad_request, patch_rejected, request_entity_too_large, unsupported_media_type
 from knarr.api.scheme import Resource
+from knarr.api.strategic import PatchError, strategic_merge
 from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type
 from knarr.apiserver.request import Request
 
@@ -54,12 +55,15 @@ def read_patch(request: Request) -> tuple[str, Any]:
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:
     """``current`` with the patch applied, as a new object. Raises ``StatusError`` 400, 422."""
     before = codec.to_dict(current)
-    if kind == JSON_PATCH:
-        after = patches.json_patch(before, content)
-    elif kind == MERGE_PATCH:
-        after = patches.merge_patch(before, content)
-    else:
-        after = patches.strategic_merge(before, content, resource.type)
+    try:
+        if kind == JSON_PATCH:
+            after = patches.json_patch(before, content)
+        elif kind == MERGE_PATCH:
+            after = patches.merge_patch(before, content)
+        else:
+            after = strategic_merge(before, content, resource.type)
+    except PatchError as error:
+        raise patch_rejected() if kind == JSON_PATCH else bad_request(str(error)) from None
     if not isinstance(after, dict):
         raise bad_request("the patch leaves something that is not an object")
     try:

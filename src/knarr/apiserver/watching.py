@@ -113,6 +113,12 @@ class Dispatcher:
             if not watchers:
                 del self._watchers[watcher.scope]
 
+    def wake_all(self) -> None:
+        """Have every watch look at whether it should end."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.wake.set()
+
     def _dispatch(self, change: Change) -> None:
         if not self._watchers:
             return
@@ -155,7 +161,7 @@ def _at_revision(entry: Entry, revision: int) -> Entry:
 def _scope_of(watcher: Watcher) -> Scope:
     if watcher.namespace and watcher.name:
         return ("object", f"{watcher.namespace}/{watcher.name}")
-    node = watcher.fields.exact("spec.nodeName") if watcher.fields is not None else None
+    node = watcher.fields.required_value("spec.nodeName") if watcher.fields is not None else None
     if node:
         return ("node", node)
     if watcher.namespace:

@@ -39,6 +39,7 @@ def container_statuses(
     *,
     previous: list[core.ContainerStatus],
     errors: Mapping[str, StartError],
+    runtime_name: str,
     init: bool = False,
 ) -> list[core.ContainerStatus]:
     """One status for each of ``containers``, in their order."""
@@ -48,14 +49,19 @@ def container_statuses(
         waiting = "PodInitializing"
     result: list[core.ContainerStatus] = []
     for container in containers:
-        status = _status(pod, record, container, before.get(container.name), waiting)
+        status = _status(pod, record, container, before.get(container.name), waiting, runtime_name)
         _apply_error(pod, record, container, status, errors.get(container.name), init=init)
         result.append(status)
     return result
 
 
 def _status(
-    pod: core.Pod, record: PodRecord, container: Any, old: core.ContainerStatus | None, waiting: str
+    pod: core.Pod,
+    record: PodRecord,
+    container: Any,
+    old: core.ContainerStatus | None,
+    waiting: str,
+    runtime_name: str,
 ) -> core.ContainerStatus:
     instances = [each for each in record.containers if each.name == container.name][:2]
     if not instances:
@@ -73,9 +79,9 @@ def _status(
             if old.state.running is not None:
                 _vanished(pod, container, status, old)
         return status
-    status = _converted(instances[0], old)
+    status = _converted(instances[0], old, runtime_name)
     if len(instances) > 1:
-        status.lastState = _converted(instances[1], None).state
+        status.lastState = _converted(instances[1], None, runtime_name).state
     elif old is not None and status.restartCount > 0:
         status.lastState = codec.copy(old.lastState)
     return status
@@ -100,9 +106,11 @@ def _vanished(pod: core.Pod, container: Any, status: core.ContainerStatus, old: 
         status.restartCount += 1
 
 
-def _converted(record: ContainerRecord, old: core.ContainerStatus | None) -> core.ContainerStatus:
+def _converted(
+    record: ContainerRecord, old: core.ContainerStatus | None, runtime_name: str
+) -> core.ContainerStatus:
     seen = record.status
-    container_id = f"{'containerd'}://{record.id}"
+    container_id = f"{runtime_name}://{record.id}"
     status = core.ContainerStatus(
         name=record.name,
         restartCount=record.restart_count,

@@ -39,10 +39,10 @@ class StatusInput:
     now: datetime
     host_ips: tuple[str, ...]
     probes: ReadinessView
+    runtime_name: str = "containerd"
     errors: Mapping[str, StartError] = field(default_factory=dict)
     previous: core.PodStatus | None = None
     finished: bool = False
-    resolved: bool = True
 
 
 def generate_status(pod: core.Pod, record: PodRecord, given: StatusInput) -> core.PodStatus:
@@ -85,10 +85,16 @@ def _containers(
         list(spec.initContainers),
         previous=previous.initContainerStatuses,
         errors=given.errors,
+        runtime_name=given.runtime_name,
         init=True,
     )
     status.containerStatuses = container_statuses(
-        pod, record, list(spec.containers), previous=previous.containerStatuses, errors=given.errors
+        pod,
+        record,
+        list(spec.containers),
+        previous=previous.containerStatuses,
+        errors=given.errors,
+        runtime_name=given.runtime_name,
     )
     status.ephemeralContainerStatuses = container_statuses(
         pod,
@@ -96,6 +102,7 @@ def _containers(
         list(spec.ephemeralContainers),
         previous=previous.ephemeralContainerStatuses,
         errors=given.errors,
+        runtime_name=given.runtime_name,
     )
     by_name = {each.name: each for each in (*spec.initContainers, *spec.containers)}
     for each in (*status.initContainerStatuses, *status.containerStatuses):
@@ -245,9 +252,8 @@ def _open_gates(pod: core.Pod) -> list[str]:
                 f'corresponding condition of pod readiness gate "{gate.conditionType}" does not exist.'
             )
         elif condition.status != "True":
-            messages.append(
-                f'the status of pod readiness gate "{gate.conditionType}" is not "True", but {condition.status}'
-            )
+            kind, found = gate.conditionType, condition.status
+            messages.append(f'the status of pod readiness gate "{kind}" is not "True", but {found}')
     return messages
 
 

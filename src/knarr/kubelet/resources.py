@@ -163,8 +163,7 @@ def pod_cgroup_settings(pod: core.Pod, *, unified: bool) -> dict[str, dict[str, 
     shares = cpu_shares(quantity.millis(pod_requests(pod).get("cpu")))
     limits = pod_limits(pod)
     complete = {
-        name: pod.spec.resources is not None
-        and name in pod.spec.resources.limits
+        name: (pod.spec.resources is not None and name in pod.spec.resources.limits)
         or all(name in each.resources.limits for each in (*pod.spec.initContainers, *pod.spec.containers))
         for name in ("cpu", "memory")
     }

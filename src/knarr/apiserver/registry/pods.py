@@ -10,7 +10,7 @@ from typing import Any
 from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import conflict, invalid, required
-from knarr.api.podlib import qos_class
+from knarr.api.core.qos import qos_class
 from knarr.apiserver.registry.generic import GenericRegistry, Result
 from knarr.apiserver.registry.strategy import Context, Strategy
 from knarr.kit.clock import rfc3339

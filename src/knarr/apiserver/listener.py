@@ -1,0 +1,243 @@
+"""The server on a TLS port: aiohttp's low-level server, HTTP/1.1, without a router.
+
+A client certificate signed by the cluster's CA names its user (common name) and groups (organizations). Upgrades take the connection away from HTTP.
+
+Limits: a body may have ``MAX_BODY_BYTES``; a head 64 KiB; an idle connection is closed after ``KEEPALIVE_S``.
+
+Neighbours: ``server`` answers; ``request`` is the border between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import zlib
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from knarr.api import codec
+from knarr.api.errors import request_entity_too_large
+from knarr.apiserver.decoding import MAX_BODY_BYTES
+from knarr.apiserver.request import Query, RawConnection, Request, Response, Tunnel, UserInfo
+from knarr.apiserver.server import APIServer
+from knarr.kit.log import get_logger
+
+log = get_logger("listener")
+
+KEEPALIVE_S = 180.0
+MAX_HEAD_BYTES = 64 * 1024
+#: Answers at least this large are compressed for clients that accept gzip; upstream's threshold.
+GZIP_FROM_BYTES = 128 * 1024
+#: Bytes a tunnel's reader may be ahead of its consumer.
+TUNNEL_BUFFER_BYTES = 256 * 1024
+
+
+class Listener:
+    """Serves ``server`` on one address."""
+
+    def __init__(self, server: APIServer, *, host: str, port: int, tls: ssl.SSLContext) -> None:
+        self._server = server
+        self._host = host
+        self._port = port
+        self._tls = tls
+
+    async def run(self) -> None:
+        """Listen until cancelled; then let requests under way finish for a moment."""
+        low_level = web.Server(
+            self._handle,  # type: ignore[arg-type]
+            keepalive_timeout=KEEPALIVE_S,
+            max_field_size=MAX_HEAD_BYTES,
+            max_line_size=MAX_HEAD_BYTES,
+            access_log=None,
+        )
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(low_level, self._host, self._port, ssl=self._tls, backlog=1024)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            listening.close()
+            self._server.stop_watches()
+            with contextlib.suppress(asyncio.CancelledError):
+                await low_level.shutdown(2.0)
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in http.headers.items()}
+        for name in ("impersonate-group",):
+            values = http.headers.getall(name, [])
+            if len(values) > 1:
+                headers[name] = ",".join(values)
+        if (http.content_length or 0) > MAX_BODY_BYTES:
+            return _too_large()
+        body = b""
+        if http.can_read_body:
+            body = await _read_body(http)
+            if len(body) > MAX_BODY_BYTES:
+                return _too_large()
+        upgrading = "upgrade" in headers.get("connection", "").lower()
+        request = Request(
+            method=http.method,
+            path=unquote(http.rel_url.raw_path),
+            raw_path=http.path_qs,
+            query=Query(list(http.rel_url.query.items())),
+            headers=headers,
+            body=body,
+            remote=http.remote or "",
+            peer=_peer(http),
+            can_tunnel=upgrading,
+        )
+        response = await self._server.handle(request)
+        if isinstance(response.body, Tunnel):
+            return await _tunnel(http, response.body)
+        if isinstance(response.body, bytes):
+            return _whole(response, response.body, headers)
+        return await _streamed(http, response)
+
+
+async def _read_body(http: web.BaseRequest) -> bytes:
+    """The body, but not more than one byte over the limit."""
+    parts, size = [], 0
+    async for chunk in http.content.iter_any():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            break
+    return b"".join(parts)
+
+
+def _too_large() -> web.Response:
+    error = request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
+    answer = web.Response(status=413, body=codec.encode(error.status), content_type="application/json")
+    answer.force_close()
+    return answer
+
+
+def _whole(response: Response, body: bytes, sent: dict[str, str]) -> web.Response:
+    headers = {"Content-Type": response.content_type, **response.headers}
+    if len(body) >= GZIP_FROM_BYTES and "gzip" in sent.get("accept-encoding", ""):
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+        body = packer.compress(body) + packer.flush()
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(status=response.status, body=body, headers=headers)
+
+
+async def _streamed(http: web.BaseRequest, response: Response) -> web.StreamResponse:
+    answer = web.StreamResponse(
+        status=response.status, headers={"Content-Type": response.content_type, **response.headers}
+    )
+    answer.enable_chunked_encoding()
+    await answer.prepare(http)
+    body: Any = response.body
+    try:
+        async for chunk in body:
+            await answer.write(chunk)
+    except (ConnectionError, asyncio.CancelledError):
+        # The client has gone; closing the body below releases what it held.
+        raise
+    finally:
+        await body.aclose()
+    await answer.write_eof()
+    return answer
+
+
+def _peer(http: web.BaseRequest) -> UserInfo | None:
+    """The identity in the client certificate, read once a connection."""
+    transport = http.transport
+    if transport is None:
+        return None
+    held = getattr(http.protocol, "knarr_peer", False)
+    if held is not False:
+        return held  # type: ignore[no-any-return]
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    found = None
+    der = tls.getpeercert(binary_form=True) if tls is not None else None
+    if der:
+        subject = x509.load_der_x509_certificate(der).subject
+        names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+        if names:
+            found = UserInfo(names[0], groups)
+    with contextlib.suppress(AttributeError):
+        # The protocol object lives as long as the connection, which is just how long this holds.
+        http.protocol.knarr_peer = found  # type: ignore[attr-defined]
+    return found
+
+
+class _TunnelParser:
+    """Stands where aiohttp expects a WebSocket parser and takes every byte as it comes."""
+
+    def __init__(self, connection: _AiohttpConnection) -> None:
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._connection.received(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._connection.received(b"")
+
+
+class _AiohttpConnection(RawConnection):
+    """The client's side of a tunnel, on top of aiohttp's protocol."""
+
+    def __init__(self, http: web.BaseRequest) -> None:
+        assert http.transport is not None
+        self._protocol = http.protocol
+        self._transport: Any = http.transport
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._eof = False
+        self._wake = asyncio.Event()
+
+    def received(self, data: bytes) -> None:
+        if data:
+            self._chunks.append(bytes(data))
+            self._size += len(data)
+            if self._size > TUNNEL_BUFFER_BYTES:
+                self._transport.pause_reading()
+        else:
+            self._eof = True
+        self._wake.set()
+
+    async def read(self) -> bytes:
+        while not self._chunks and not self._eof:
+            self._wake.clear()
+            await self._wake.wait()
+        if not self._chunks:
+            return b""
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        if self._size > TUNNEL_BUFFER_BYTES:
+            self._transport.resume_reading()
+        self._size = 0
+        return data
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        await self._protocol._drain_helper()
+
+    def close(self) -> None:
+        self._eof = True
+        self._wake.set()
+        if not self._transport.is_closing():
+            self._transport.close()
+
+
+async def _tunnel(http: web.BaseRequest, tunnel: Tunnel) -> web.StreamResponse:
+    connection = _AiohttpConnection(http)
+    http.protocol.set_parser(_TunnelParser(connection))  # type: ignore[arg-type]
+    try:
+        await tunnel.run(connection)
+    finally:
+        connection.close()
+    # The connection is gone; aiohttp still wants something to finish with.
+    finished = web.Response()
+    finished.force_close()
+    return finished

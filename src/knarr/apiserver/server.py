@@ -1,0 +1,309 @@
+"""The API server, wired: one registry a kind, and the way of a request through the rooms.
+
+authenticate -> impersonate -> parse -> authorize -> route -> answer. Whatever a room raises as ``StatusError`` becomes its ``Status``; anything else is
+logged with the request's id and becomes a 500 that tells nothing.
+
+Upstream's counterpart is ``pkg/controlplane`` on ``apiserver/pkg/server``.
+
+Neighbours: ``listener`` and ``loopback`` bring requests; ``endpoints`` and ``subresources`` do what they ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from knarr.api import codec, scheme
+from knarr.api.errors import StatusError, bad_request, forbidden, internal_error, method_not_allowed, path_not_found
+from knarr.api.scheme import Resource
+from knarr.apiserver import reviews
+from knarr.apiserver.admission.chain import Admission, Plugin
+from knarr.apiserver.admission.namespaces import NamespaceLifecycle
+from knarr.apiserver.admission.nodes import TaintNodesByCondition
+from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
+from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
+from knarr.apiserver.authentication import Authenticator, impersonate
+from knarr.apiserver.bootstrap import bootstrap
+from knarr.apiserver.cacher import Cache, Hub
+from knarr.apiserver.conversion import CONVERSIONS
+from knarr.apiserver.discovery import Discovery
+from knarr.apiserver.endpoints import Endpoint, Environment
+from knarr.apiserver.fields import FieldReader
+from knarr.apiserver.health import Health, version_document
+from knarr.apiserver.openapi import OpenAPI
+from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
+from knarr.apiserver.registry.generic import GenericRegistry
+from knarr.apiserver.registry.kinds import BY_KIND
+from knarr.apiserver.registry.namespaces import NamespaceRegistry, Namespaces
+from knarr.apiserver.registry.pods import Pods, grace_period_s
+from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
+from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
+from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
+from knarr.apiserver.routes import SubresourceRoutes
+from knarr.apiserver.subresources.node_proxy import NodeProxy
+from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
+from knarr.kit.chance import Chance
+from knarr.kit.clock import Clock
+from knarr.kit.log import get_logger
+from knarr.store.contract import Store
+
+__all__ = ["APIServer", "ServerConfig"]
+
+log = get_logger("apiserver")
+
+#: Events live this long, as upstream's --event-ttl.
+EVENT_TTL_S = 3600
+
+
+@dataclass(slots=True)
+class ServerConfig:
+    """What differs between one cluster's server and another's."""
+
+    service_account_key_pem: bytes
+    address: str = "127.0.0.1"
+    port: int = 6443
+    service_cidr: str = "10.96.0.0/16"
+    service_address: str = "10.96.0.1"
+    static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
+    kubelet_tls: ssl.SSLContext | None = None
+    """TLS towards kubelets, with the server's client certificate."""
+
+
+class APIServer:
+    """One API server on one store. ``run`` serves until cancelled; ``handle`` answers once ``ready`` is set."""
+
+    def __init__(self, store: Store, config: ServerConfig, *, clock: Clock, chance: Chance) -> None:
+        self.config = config
+        self.ready = asyncio.Event()
+        self._clock = clock
+        self._chance = chance
+        self._store = store
+        self.hub = Hub(store)
+        self._environment = Environment(self.hub, clock, chance, asyncio.Event())
+        self._addresses = AddressPool(store, config.service_cidr)
+        self._node_ports = NodePortPool(store)
+        self._lifecycle = NamespaceLifecycle()
+        self._accounts = ServiceAccountAdmission()
+        self._priority = Priority()
+        self._registries: dict[tuple[str, str, str], GenericRegistry] = {}
+        self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
+        self._build_registries()
+        self._lifecycle.use(self.registry("", "namespaces"))
+        self._accounts.use(self.registry("", "serviceaccounts"))
+        self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
+        self.tokens = ServiceAccountTokens(
+            config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
+        )
+        self.authenticator = Authenticator(self.tokens, static=config.static_tokens)
+        self.authorizer = RbacAuthorizer(
+            roles=self.registry("rbac.authorization.k8s.io", "roles"),
+            role_bindings=self.registry("rbac.authorization.k8s.io", "rolebindings"),
+            cluster_roles=self.registry("rbac.authorization.k8s.io", "clusterroles"),
+            cluster_role_bindings=self.registry("rbac.authorization.k8s.io", "clusterrolebindings"),
+        )
+        self._reviews = reviews.Reviews(
+            authenticator=self.authenticator, tokens=self.tokens, authorizer=self.authorizer, clock=clock
+        )
+        self._node_proxy = NodeProxy(
+            pods=self.registry("", "pods"),
+            nodes=self.registry("", "nodes"),
+            services=self.registry("", "services"),
+            slices=self.registry("discovery.k8s.io", "endpointslices"),
+            tls=config.kubelet_tls,
+        )
+        self._routes = SubresourceRoutes(
+            registry=self.registry, tokens=self.tokens, node_proxy=self._node_proxy, clock=clock, chance=chance
+        )
+        resources = [resource for resource in scheme.all_resources() if self._served(resource)]
+        self._discovery = Discovery(resources, server_address=f"{config.address}:{config.port}")
+        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"])
+        self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
+
+    def _served(self, resource: Resource) -> bool:
+        return bool(resource.storage_prefix) or resource.plural in reviews.REVIEWS or resource.plural == "bindings"
+
+    def _build_registries(self) -> None:
+        plugins: list[Plugin] = [
+            self._lifecycle,
+            self._accounts,
+            TaintNodesByCondition(),
+            self._priority,
+            DefaultTolerationSeconds(),
+            PinnedImages(),
+        ]
+        admission = Admission(plugins)
+        for resource in scheme.all_resources():
+            if not resource.storage_prefix:
+                continue
+            key = (resource.group, resource.version, resource.plural)
+            cache = Cache(resource, FieldReader(resource), conversion=CONVERSIONS.get(key))
+            self.hub.add(cache)
+            kind = NamespaceRegistry if resource.group_resource == "namespaces" else GenericRegistry
+            registry = kind(
+                resource,
+                self._strategy(resource),
+                cache=cache,
+                hub=self.hub,
+                admission=admission,
+                event_ttl_s=EVENT_TTL_S if resource.plural == "events" else 0,
+            )
+            self._registries[key] = registry
+            self._endpoints[key] = Endpoint(registry, self._environment)
+
+    def _strategy(self, resource: Resource) -> Strategy:
+        name = resource.group_resource
+        if name == "services":
+            return Services(resource, addresses=self._addresses, node_ports=self._node_ports)
+        if name == "pods":
+            return Pods(resource, **facts_for(resource), graceful=grace_period_s)
+        if name == "namespaces":
+            return Namespaces(resource, **facts_for(resource))
+        return BY_KIND.get(name, Strategy)(resource, **facts_for(resource))
+
+    def registry(self, group: str, plural: str, version: str = "v1") -> GenericRegistry:
+        """The registry of a resource."""
+        return self._registries[(group, version, plural)]
+
+    def registry_of(self, kind: type[Any]) -> GenericRegistry:
+        """The registry of a struct."""
+        resource = scheme.by_type(kind)
+        return self._registries[(resource.group, resource.version, resource.plural)]
+
+    def _uid_of(self, kind: str, namespace: str, name: str) -> str | None:
+        plural = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}[kind]
+        registry = self.registry("", plural)
+        entry = registry.cache.get(registry.key(namespace, name))
+        if entry is None:
+            return None
+        uid: str = registry.cache.object(entry).metadata.uid
+        return uid
+
+    async def run(self) -> None:
+        """Load the caches, create what a cluster must have, and serve until cancelled."""
+        hub = asyncio.ensure_future(self.hub.run())
+        started = asyncio.ensure_future(self.hub.started.wait())
+        try:
+            await asyncio.wait({hub, started}, return_when=asyncio.FIRST_COMPLETED)
+            if hub.done():
+                await hub
+            await bootstrap(
+                self.registry_of,
+                self._own_context(),
+                service_cidr=self.config.service_cidr,
+                api_address=self.config.address,
+                api_port=self.config.port,
+                service_address=self.config.service_address,
+            )
+            self.ready.set()
+            await hub
+        finally:
+            self.ready.clear()
+            self.stop_watches()
+            for task in (hub, started):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({hub, started})
+            await self._node_proxy.close()
+
+    def stop_watches(self) -> None:
+        """Let every watch end cleanly, so that clients resume elsewhere or later."""
+        self._environment.stopping.set()
+        for registry in self._registries.values():
+            registry.dispatcher.wake_all()
+
+    def _own_context(self) -> Context:
+        user = UserInfo("system:apiserver", ("system:masters",))
+        return Context(user=user, clock=self._clock, chance=self._chance)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; never raises but for cancellation."""
+        request_id = self._chance.uid()
+        try:
+            response = await self._handle(request)
+        except StatusError as error:
+            response = Response(error.code or 500, codec.encode(error.status))
+            if error.code == 401:
+                response.headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
+            if error.status.details is not None and error.status.details.retryAfterSeconds:
+                response.headers["Retry-After"] = str(error.status.details.retryAfterSeconds)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("request failed", method=request.method, path=request.path, audit_id=request_id, error=error)
+            response = Response(500, codec.encode(internal_error("see the server's log for " + request_id).status))
+        response.headers["Audit-Id"] = request_id
+        for warning in request.warnings:
+            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+            held = response.headers.get("Warning")
+            response.headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'
+        return response
+
+    async def _handle(self, request: Request) -> Response:
+        request.user = self.authenticator.authenticate(request)
+        if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
+            request.user = await impersonate(request, self._may_impersonate)
+        request.info = parse_request_info(request.method, request.path, request.query)
+        question = Question.of(request.info, request.path)
+        if not self.authorizer.allowed(request.user, question):
+            info = request.info
+            raise forbidden(info.group, info.resource, info.name, refusal(request.user, question))
+        if request.info.is_resource:
+            return await self._resource(request)
+        return await self._other(request)
+
+    async def _may_impersonate(self, user: UserInfo, namespace: str, resource: str, name: str) -> None:
+        question = Question("impersonate", "", resource, "", namespace, name)
+        if not self.authorizer.allowed(user, question):
+            raise forbidden("", resource, name, refusal(user, question))
+
+    async def _resource(self, request: Request) -> Response:
+        info = request.info
+        resource = scheme.by_resource(info.group, info.version, info.resource)
+        if resource is None or not self._served(resource):
+            raise path_not_found()
+        if info.resource in reviews.REVIEWS:
+            if info.verb != "create":
+                raise method_not_allowed(resource.group, resource.plural, info.verb)
+            return await self._reviews.handle(request, resource)
+        endpoint = self._endpoints.get((info.group, info.version, info.resource))
+        if endpoint is None:
+            return await self._routes.bindings(request)
+        if info.subresource:
+            if info.subresource not in resource.subresources:
+                raise path_not_found()
+            return await self._routes.handle(endpoint, request)
+        if info.name and info.verb == "create":
+            raise method_not_allowed(resource.group, resource.plural, "create")
+        return await endpoint.handle(request)
+
+    async def _other(self, request: Request) -> Response:
+        """Everything that is no resource: health, discovery, descriptions."""
+        if request.method not in ("GET", "HEAD"):
+            raise bad_request(f"{request.method} is not supported on {request.path}")
+        answer = (
+            self.health.handle(request)
+            or self._discovery.handle(request)
+            or self._openapi.handle(request)
+            or self._issuer(request)
+        )
+        if answer is None:
+            raise path_not_found()
+        return answer
+
+    def _issuer(self, request: Request) -> Response | None:
+        if request.path == "/openid/v1/jwks":
+            return Response(body=codec.encode(self.tokens.public_jwks()), content_type="application/jwk-set+json")
+        if request.path == "/.well-known/openid-configuration":
+            document = {
+                "issuer": ISSUER,
+                "jwks_uri": f"https://{self.config.address}:{self.config.port}/openid/v1/jwks",
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            }
+            return Response(body=codec.encode(document))
+        return None
