@@ -23,7 +23,17 @@ API = Path(__file__).parent.parent / "src" / "knarr" / "api"
 DATA = API / "data" / "openapi-v1.36.json"
 LINE_LENGTH = 110
 #: What ``knarr.api.fields`` offers.
-FIELD_NAMES = ["Int32", "Int64", "IntOrString", "Number", "Quantity", "Struct", "empty_dict", "empty_list"]
+FIELD_NAMES = [
+    "Base64",
+    "Int32",
+    "Int64",
+    "IntOrString",
+    "Number",
+    "Quantity",
+    "Struct",
+    "empty_dict",
+    "empty_list",
+]
 HEAD_FIELDS = ["apiVersion", "kind", "metadata", "spec", "status"]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 #: Named definitions that are no structs.
@@ -109,7 +119,7 @@ class Module:
             case "boolean":
                 return "bool"
             case "string":
-                return "str"
+                return "Base64" if schema.get("format") == "byte" else "str"
         return "Any"
 
     def reference(self, definition: str) -> str:
@@ -147,6 +157,8 @@ class Module:
             return kind, "msgspec.field(default_factory=empty_list)" if required else "[]"
         if kind.startswith("dict["):
             return kind, "msgspec.field(default_factory=empty_dict)" if required else "{}"
+        if kind == "Base64":
+            return kind, "msgspec.field(default_factory=str)" if required else '""'
         if kind == "str":
             return self.string_shape(key, wire, required=required)
         if kind in ("Int32", "Int64", "bool"):

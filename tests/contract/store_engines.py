@@ -28,6 +28,9 @@ class HandClock:
         return self.moment.timestamp()
 
     async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (self.moment + timedelta(seconds=seconds), id(waiter), waiter)
         heapq.heappush(self._sleepers, entry)
@@ -46,8 +49,7 @@ class HandClock:
 
 
 class Engine:
-    """Opens one kind of store. ``history_events`` makes the memory of the past short where a test wants that.
-    """
+    """Opens one kind of store. ``history_events`` makes the memory of the past short."""
 
     durable = False
 

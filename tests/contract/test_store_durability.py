@@ -261,6 +261,62 @@ def test_a_write_sent_before_the_close_is_finished_by_it(tmp_path: Path) -> None
     asyncio.run(main())
 
 
+def test_the_store_goes_on_when_its_disk_process_is_killed(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+
+    async def main() -> None:
+        store = await engine.make()
+        assert isinstance(store, SqliteStore)
+        writes = [asyncio.ensure_future(store.put(f"/{n}", b"", expected=0)) for n in range(1_000)]
+        await asyncio.sleep(0)
+        os.kill(store._disk._process.pid, signal.SIGKILL)
+        assert await asyncio.gather(*writes) == list(range(2, 1_002))
+        await store.put("/later", b"", expected=0)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_the_write_ahead_log_does_not_grow_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knarr.store.sqlite_checkpoint.CHECKPOINT_BYTES", 1 << 20)
+    engine = SqliteEngine(tmp_path)
+
+    async def main() -> None:
+        store = await engine.make()
+
+        async def write(caller: int) -> None:
+            for n in range(500):
+                await store.put(f"/{caller}/{n}", b"x" * 2_000, expected=0)
+
+        await asyncio.gather(*(write(caller) for caller in range(20)))
+        assert (tmp_path / "store.db-wal").stat().st_size < 8 << 20
+        assert (tmp_path / "store.db").stat().st_size > 15 << 20
+        await store.close()
+        assert not (tmp_path / "store.db-wal").exists()
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_fails_to_sync_ends_the_store_and_acknowledges_nothing(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path)
+
+    async def main() -> None:
+        store = await engine.make()
+        assert isinstance(store, SqliteStore)
+        await store.put("/a", b"", expected=0)
+        store._disk.sync = lambda done: done(StoreError("failed: I/O error"))  # type: ignore[method-assign]
+        for _ in range(2):
+            with pytest.raises(StoreError, match="disk failed"):
+                await store.put("/b", b"", expected=0)
+        with pytest.raises(StoreError, match="disk failed"):
+            await store.get("/a")
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_too_many_waiting_writes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("knarr.store.sqlite.MAX_WAITING_WRITES", 10)
     engine = SqliteEngine(tmp_path)

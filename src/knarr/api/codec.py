@@ -168,6 +168,8 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     match = AT_PATH.fullmatch(message)
     text, raw = (match[1], match[2]) if match else (message, "")
     path = raw.removeprefix(".").replace("[...]", "")
+    if text.startswith("Expected `str` matching regex"):
+        return DecodeError(path, "illegal base64 data at input byte 0")
     expected = EXPECTED.match(text)
     if expected is None or not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
         return DecodeError(path, text)

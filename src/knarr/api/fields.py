@@ -19,10 +19,22 @@ import msgspec
 
 from knarr.api.quantity import Quantity
 
-__all__ = ["Int32", "Int64", "IntOrString", "Number", "Quantity", "Struct", "empty_dict", "empty_list"]
+__all__ = [
+    "Base64",
+    "Int32",
+    "Int64",
+    "IntOrString",
+    "Number",
+    "Quantity",
+    "Struct",
+    "empty_dict",
+    "empty_list",
+]
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+#: Bytes, as they stand in JSON. Checked for its alphabet only; line breaks are allowed, as Go's decoder does.
+Base64 = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$")]
 IntOrString = int | str
 #: A JSON number that keeps its form: 1 stays 1 and is not turned into 1.0.
 Number = int | float

@@ -35,7 +35,8 @@ def shape_of(annotation: Any) -> Shape:
     """The shape of a type annotation."""
     if get_origin(annotation) is Annotated:
         base, meta = get_args(annotation)
-        return Shape("leaf", base, bits=32 if meta.ge == -(2**31) else 64)
+        bits = 0 if base is not int else 32 if meta.ge == -(2**31) else 64
+        return Shape("leaf", base, bits=bits)
     if annotation is Any:
         return Shape("any", nullable=True)
     origin = get_origin(annotation)

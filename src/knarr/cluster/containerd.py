@@ -135,11 +135,15 @@ class Containerd:
         running = self.pid()
         if running is not None:
             return running
-        self._settings.registry_hosts_dir.mkdir(parents=True, exist_ok=True)
-        self.config_path.write_text(config_text(self._settings))
-        pid = self._node.spawn(["containerd", "--config", str(self.config_path)], log_path=self.log_path)
+        pid = self._node.spawn(self.prepare(), log_path=self.log_path)
         self._pid_path.write_text(str(pid))
         return pid
+
+    def prepare(self) -> list[str]:
+        """Write the configuration; returns what to run inside the node, for whoever supervises it."""
+        self._settings.registry_hosts_dir.mkdir(parents=True, exist_ok=True)
+        self.config_path.write_text(config_text(self._settings))
+        return ["containerd", "--config", str(self.config_path)]
 
     def pid(self) -> int | None:
         """The process id while it runs; a recycled id is not taken for containerd."""

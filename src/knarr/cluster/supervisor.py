@@ -28,7 +28,7 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 10.0
 #: A process that lived this long starts the next series of pauses from the first.
 STABLE_S = 30.0
 STOP_S = 5.0
-PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 MAX_REQUEST_BYTES = 4096
 
 
@@ -105,15 +105,16 @@ class Child:
 class Supervisor:
     """All children of one cluster, and the socket."""
 
-    def __init__(self, children: list[Child], *, control: Path) -> None:
+    def __init__(self, children: list[Child], *, control: Path, stopped_nodes: set[str]) -> None:
         self._children = children
         self._control = control
+        self._stopped_nodes = stopped_nodes
         self._stop = threading.Event()
 
     def run(self) -> None:
         """Start everything and obey until told to stop."""
         # Containers' shims whose parents die come to us, so that ``wait`` below can collect them.
-        ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._control.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(self._control))
@@ -121,7 +122,8 @@ class Supervisor:
             listening.listen()
             listening.settimeout(0.5)
             for child in self._children:
-                child.start()
+                if child.node not in self._stopped_nodes:
+                    child.start()
             while not self._stop.is_set():
                 self._reap()
                 with contextlib.suppress(TimeoutError):
@@ -183,11 +185,9 @@ def main(plan_path: str) -> None:
     children = [
         Child(item["name"], item["argv"], log=Path(item["log"]), node=item.get("node", "")) for item in plan["children"]
     ]
-    stopped = set(plan.get("stopped_nodes", ()))
-    supervisor = Supervisor(children, control=Path(plan["control"]))
-    for child in children:
-        if child.node in stopped:
-            child.start = lambda: None  # type: ignore[method-assign]
+    supervisor = Supervisor(
+        children, control=Path(plan["control"]), stopped_nodes=set(plan.get("stopped_nodes", ()))
+    )
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=supervisor.obey, args=({"do": "stop"},)).start())
     supervisor.run()
 

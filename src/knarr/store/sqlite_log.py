@@ -1,27 +1,27 @@
-"""The log table of the sqlite engine: everything that speaks SQL, and all of it blocking.
+"""The log table of the sqlite engine: everything that speaks SQL.
 
 One row a change, its rowid is the revision, so a put only ever appends to the right edge of one B-tree. Every
 row names the revision it replaced; a read of the past walks the newer rows and follows those names, and
 compaction removes what they name. There is no table of current keys: the engine builds that index in memory
 when it opens.
 
-Upstream counterpart: kine's ``kine`` table, which keeps two indexes more. Neighbours: ``sqlite`` calls this
-from its worker threads.
+SQL runs on the event loop, in short pieces: it works on memory and costs microseconds a row. What waits for
+the disk is left to ``disk``: SQLite itself is told ``synchronous = NORMAL``, which orders its writes safely
+and leaves it to us to sync the write-ahead log after a commit. That is what FULL does, at a time we choose,
+for many commits at once.
 
-Invariants: a batch is one transaction, durable when ``append`` returns; rows are sent to SQLite many a
-statement, because each statement gives up the interpreter's lock once and gets it back only when the event
-loop pauses.
+Upstream counterpart: kine's ``kine`` table, which keeps two indexes more. Neighbours: ``sqlite`` is the only
+user. Invariants: a batch is one transaction; it is durable once ``disk.sync``, asked after it, is done.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from knarr.store.contract import Event, StoreError
 from knarr.store.keys import prefix_end
@@ -29,12 +29,6 @@ from knarr.store.keys import prefix_end
 #: "KNAR": tells a log of ours from any other database.
 APPLICATION_ID = 0x4B4E4152
 FORMAT_VERSION = 1
-#: Rows an INSERT, in powers of two so that few statements are ever prepared.
-MAX_ROWS_A_STATEMENT = 128
-#: How many revisions one transaction of a compaction looks at; writes get their turn in between.
-COMPACTION_STEP = 2_000
-#: Pages of the write-ahead log before it is folded into the file: 16 MiB.
-CHECKPOINT_PAGES = 4_096
 
 _SCHEMA = f"""
 CREATE TABLE log (
@@ -62,13 +56,15 @@ class Row(NamedTuple):
     value: bytes | None
 
 
-class Standing(NamedTuple):
-    """A key that stands now, without its value."""
+class Change(NamedTuple):
+    """A change without its value."""
 
-    key: str
     revision: int
+    key: str
     create_revision: int
+    previous: int
     expires_at: float
+    deleted: bool
 
 
 class FileLock:
@@ -91,17 +87,18 @@ class FileLock:
 
 
 class SqliteLog:
-    """One connection to the log. A connection is used by one thread at a time."""
+    """The connection of the event loop."""
 
     def __init__(self, path: Path, *, quota_bytes: int = 0) -> None:
         self._path = path
         try:
-            self._db = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, cached_statements=64
-            )
+            self._db = _connect(path)
             self._prepare(quota_bytes)
         except sqlite3.Error as error:
             raise StoreError(f"{path} cannot be opened as a store: {error}") from error
+        #: The write-ahead log's descriptor, for syncing it.
+        self.wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        self._make_names_durable()
 
     def _prepare(self, quota_bytes: int) -> None:
         db = self._db
@@ -112,88 +109,69 @@ class SqliteLog:
             raise StoreError(f"{self._path} is a database, but not one of Knarr's")
         if not fresh and version != FORMAT_VERSION:
             raise StoreError(f"{self._path} has format {version}, expected {FORMAT_VERSION}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
         if fresh:
             db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+        # The first read creates the write-ahead log if it is not there.
+        db.execute("SELECT count(*) FROM mark").fetchall()
         if quota_bytes:
             page_bytes = db.execute("PRAGMA page_size").fetchone()[0]
-            db.execute(f"PRAGMA max_page_count = {max(quota_bytes // page_bytes, 1)}")
+            db.execute(f"PRAGMA max_page_count = {max(quota_bytes // page_bytes, 1)}").fetchall()
+
+    def _make_names_durable(self) -> None:
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        os.fdatasync(self.wal)
 
     def close(self) -> None:
         self._db.close()
+        os.close(self.wal)
 
     # -- opening --
 
     def newest(self) -> int:
-        """The newest revision that was ever acknowledged; 1 for an empty log."""
-        found = self._db.execute("SELECT max(revision) FROM log").fetchone()[0]
+        """The newest revision there ever was; 1 for an empty log."""
+        found = self._query("SELECT max(revision) FROM log", ())[0][0]
         # The newest row may be a deletion that compaction has taken away.
         return max(found or 1, self.mark("compacted"))
 
     def mark(self, name: str) -> int:
         """``compacted``: reads before it are refused. ``swept``: how far rows have been removed."""
-        row = self._db.execute("SELECT revision FROM mark WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def standing(self) -> Iterator[Standing]:
-        """Every key that stands now, in no particular order."""
-        latest: dict[str, Standing] = {}
-        sql = "SELECT revision, key, create_revision, expires_at, value IS NULL FROM log ORDER BY revision"
-        for revision, key, created, expires_at, deleted in self._db.execute(sql):
-            if deleted:
-                latest.pop(key, None)
-            else:
-                latest[key] = Standing(key, revision, created, expires_at)
-        return iter(latest.values())
+        rows = self._query("SELECT revision FROM mark WHERE name = ?", (name,))
+        return int(rows[0][0]) if rows else 0
 
     # -- writing --
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Write all rows in one transaction. Raises ``StoreError`` when nothing was written."""
+        """Write all rows in one transaction, not yet durable. Raises ``StoreError`` when nothing happened."""
         try:
-            if len(rows) <= MAX_ROWS_A_STATEMENT and len(rows) & (len(rows) - 1) == 0:
-                # One statement commits by itself.
-                self._insert(rows)
-                return
             self._db.execute("BEGIN IMMEDIATE")
-            at = 0
-            while at < len(rows):
-                size = min(1 << ((len(rows) - at).bit_length() - 1), MAX_ROWS_A_STATEMENT)
-                self._insert(rows[at : at + size])
-                at += size
+            self._db.executemany("INSERT INTO log VALUES (?,?,?,?,?,?)", rows)
             self._db.execute("COMMIT")
         except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             self._roll_back()
             raise StoreError(f"write failed, nothing was changed: {error}") from error
 
-    def _insert(self, rows: Sequence[Row]) -> None:
-        places = ",".join(["(?,?,?,?,?,?)"] * len(rows))
-        self._db.execute(f"INSERT INTO log VALUES {places}", [field for row in rows for field in row])
-
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def compact_step(self, compacted: int) -> bool:
-        """Remove some of what nobody may ask for any more before ``compacted``; False when nothing is left to
-        do.
+    def compact_step(self, compacted: int, *, step: int) -> bool:
+        """Look at ``step`` revisions and remove what nobody may ask for before ``compacted``; False at the
+        end.
 
         Raises ``StoreError``. Safe to break off and to repeat.
         """
         low = self.mark("swept")
         if low >= compacted:
             return False
-        high = min(low + COMPACTION_STEP, compacted)
+        high = min(low + step, compacted)
+        span = {"low": low, "high": high}
+        looked_at = "revision > :low AND revision <= :high"
+        replaced = f"SELECT previous FROM log WHERE {looked_at} AND previous > 0"
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            span = {"low": low, "high": high}
-            replaced = "SELECT previous FROM log WHERE revision > :low AND revision <= :high AND previous > 0"
             self._db.execute(f"DELETE FROM log WHERE revision IN ({replaced})", span)
-            self._db.execute(
-                "DELETE FROM log WHERE revision > :low AND revision <= :high AND value IS NULL", span
-            )
+            self._db.execute(f"DELETE FROM log WHERE {looked_at} AND value IS NULL", span)
             marks = [("compacted", max(compacted, self.mark("compacted"))), ("swept", high)]
             self._db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?)", marks)
             self._db.execute("COMMIT")
@@ -202,43 +180,53 @@ class SqliteLog:
             raise StoreError(f"compaction failed: {error}") from error
         return high < compacted
 
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
     # -- reading --
 
     def value(self, revision: int) -> bytes | None:
         """The value written at a revision; None when that row is gone."""
-        row = self._query("SELECT value FROM log WHERE revision = ?", (revision,)).fetchone()
-        return row[0] if row else None
+        rows = self._query("SELECT value FROM log WHERE revision = ?", (revision,))
+        return rows[0][0] if rows else None
 
     def values(self, revisions: Sequence[int]) -> dict[int, bytes]:
         """The values written at some revisions, without those that are gone."""
-        sql = "SELECT l.revision, l.value FROM json_each(?) j CROSS JOIN log l ON l.revision = j.value"
-        return dict(self._query(sql, (json.dumps(revisions),)).fetchall())
+        places = ",".join("?" * len(revisions))
+        return dict(self._query(f"SELECT revision, value FROM log WHERE revision IN ({places})", revisions))
 
-    def events(self, prefix: str, after: int, *, upto: int, limit: int) -> list[Event]:
-        """The first ``limit`` changes under ``prefix`` with ``after`` < revision <= ``upto``."""
+    def changes(self, after: int, limit: int) -> list[Change]:
+        """The first ``limit`` changes with a greater revision."""
+        sql = (
+            "SELECT revision, key, create_revision, previous, expires_at, value IS NULL FROM log"
+            " WHERE revision > ? ORDER BY revision LIMIT ?"
+        )
+        return list(map(Change._make, self._query(sql, (after, limit))))
+
+    def events(self, prefix: str, after: int, *, upto: int) -> list[Event]:
+        """The changes under ``prefix`` with ``after`` < revision <= ``upto``."""
         where, arguments = _under(prefix, "l.key")
         sql = (
             "SELECT l.key, l.revision, l.value, l.create_revision, p.value, l.previous FROM log l"
             " LEFT JOIN log p ON p.revision = l.previous"
-            f" WHERE l.revision > ? AND l.revision <= ? AND {where} ORDER BY l.revision LIMIT ?"
+            f" WHERE l.revision > ? AND l.revision <= ? AND {where} ORDER BY l.revision"
         )
-        return [Event(*row) for row in self._query(sql, (after, upto, *arguments, limit))]
+        return [Event(*row) for row in self._query(sql, (after, upto, *arguments))]
 
-    def changed_after(self, prefix: str, revision: int) -> dict[str, tuple[int, int]]:
-        """Keys that changed after ``revision``, with what stood then: its revision (0: nothing) and creation."""
-        where, arguments = _under(prefix, "key")
-        sql = (
-            f"SELECT key, previous, create_revision FROM log WHERE revision > ? AND {where}"
-            " ORDER BY revision DESC"
-        )
-        # The oldest change of a key comes last and wins.
-        return {key: (at, created) for key, at, created in self._query(sql, (revision, *arguments))}
-
-    def _query(self, sql: str, arguments: Sequence[object]) -> sqlite3.Cursor:
+    def _query(self, sql: str, arguments: Sequence[object]) -> list[Any]:
+        # Always to the last row: an unfinished statement would keep the write-ahead log from starting over.
         try:
-            return self._db.execute(sql, arguments)
+            return self._db.execute(sql, arguments).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"read failed: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    return db
 
 
 def _under(prefix: str, column: str) -> tuple[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Int64, Struct, empty_list
+from knarr.api.fields import Base64, Int32, Int64, Struct, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -253,6 +253,6 @@ class Variable(Struct, kw_only=True):
 
 
 class WebhookClientConfig(Struct, kw_only=True):
-    caBundle: str = ""
+    caBundle: Base64 = ""
     service: ServiceReference | None = None
     url: str | None = None

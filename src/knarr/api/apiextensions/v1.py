@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api.fields import Int32, Int64, Number, Struct, empty_list
+from knarr.api.fields import Base64, Int32, Int64, Number, Struct, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -178,7 +178,7 @@ class ValidationRule(Struct, kw_only=True):
 
 
 class WebhookClientConfig(Struct, kw_only=True):
-    caBundle: str = ""
+    caBundle: Base64 = ""
     service: ServiceReference | None = None
     url: str | None = None
 

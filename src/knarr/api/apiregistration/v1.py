@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Struct, empty_list
+from knarr.api.fields import Base64, Int32, Struct, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -34,7 +34,7 @@ class APIServiceList(Struct, kw_only=True):
 
 
 class APIServiceSpec(Struct, kw_only=True):
-    caBundle: str = ""
+    caBundle: Base64 = ""
     group: str = ""
     groupPriorityMinimum: Int32 = msgspec.field(default_factory=int)
     insecureSkipTLSVerify: bool = False

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Struct, empty_list
+from knarr.api.fields import Base64, Int32, Struct, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -38,7 +38,7 @@ class CertificateSigningRequestSpec(Struct, kw_only=True):
     expirationSeconds: Int32 | None = None
     extra: dict[str, list[str]] = {}
     groups: list[str] = []
-    request: str = msgspec.field(default_factory=str)
+    request: Base64 = msgspec.field(default_factory=str)
     signerName: str = msgspec.field(default_factory=str)
     uid: str = ""
     usages: list[str] = []
@@ -46,5 +46,5 @@ class CertificateSigningRequestSpec(Struct, kw_only=True):
 
 
 class CertificateSigningRequestStatus(Struct, kw_only=True):
-    certificate: str = ""
+    certificate: Base64 = ""
     conditions: list[CertificateSigningRequestCondition] = []

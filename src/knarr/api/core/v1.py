@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Int64, IntOrString, Quantity, Struct, empty_dict, empty_list
+from knarr.api.fields import Base64, Int32, Int64, IntOrString, Quantity, Struct, empty_dict, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -157,7 +157,7 @@ class ConfigMap(Struct, kw_only=True):
     apiVersion: str = msgspec.field(default_factory=partial(str, "v1"))
     kind: str = msgspec.field(default_factory=partial(str, "ConfigMap"))
     metadata: meta.ObjectMeta = msgspec.field(default_factory=meta.ObjectMeta)
-    binaryData: dict[str, str] = {}
+    binaryData: dict[str, Base64] = {}
     data: dict[str, str] = {}
     immutable: bool | None = None
 
@@ -1387,7 +1387,7 @@ class Secret(Struct, kw_only=True):
     apiVersion: str = msgspec.field(default_factory=partial(str, "v1"))
     kind: str = msgspec.field(default_factory=partial(str, "Secret"))
     metadata: meta.ObjectMeta = msgspec.field(default_factory=meta.ObjectMeta)
-    data: dict[str, str] = {}
+    data: dict[str, Base64] = {}
     immutable: bool | None = None
     stringData: dict[str, str] = {}
     type: str = ""

@@ -193,20 +193,7 @@ class VolumeManager:
         if volume is None:
             raise p.PayloadError(f'persistentvolume "{claim.spec.volumeName}" not found')
         spec = volume.spec
-        if spec.local is not None:
-            path = Path(spec.local.path)
-            if not path.exists():
-                raise p.PayloadError(f'path "{path}" does not exist')
-        elif spec.hostPath is not None:
-            path = Path(spec.hostPath.path)
-            check_host_path(path, spec.hostPath.type or "")
-            path.mkdir(parents=True, exist_ok=True)
-        elif spec.csi is not None:
-            raise p.PayloadError(
-                f"driver name {spec.csi.driver} not found in the list of registered CSI drivers"
-            )
-        else:
-            raise p.PayloadError("no volume plugin matched")
+        path = _persistent_path(spec)
         device = spec.volumeMode == "Block"
         if not device and spec.local is not None and not read_only:
             await self._own(pod, path)
@@ -234,6 +221,23 @@ class VolumeManager:
         with contextlib.suppress(FileNotFoundError):
             return {entry.name for entry in os.scandir(self._pods_dir) if entry.is_dir()}
         return set()
+
+
+def _persistent_path(spec: core.PersistentVolumeSpec) -> Path:
+    """Where a persistent volume of this node lies. Raises ``PayloadError``."""
+    if spec.local is not None:
+        path = Path(spec.local.path)
+        if not path.exists():
+            raise p.PayloadError(f'path "{path}" does not exist')
+        return path
+    if spec.hostPath is not None:
+        path = Path(spec.hostPath.path)
+        check_host_path(path, spec.hostPath.type or "")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    if spec.csi is not None:
+        raise p.PayloadError(f"driver name {spec.csi.driver} not found in the list of registered CSI drivers")
+    raise p.PayloadError("no volume plugin matched")
 
 
 def _remove_tree(directory: Path) -> None:

@@ -1,0 +1,209 @@
+"""Each component as a process: from files and flags to a running part.
+
+These functions are what ``knarr apiserver``, ``knarr controller-manager``, ``knarr scheduler`` and ``knarr node`` run. Only here do components
+and their neighbours meet; among themselves they meet at the API.
+
+Invariant: each function runs until cancelled (SIGTERM, SIGINT) and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from knarr.client import kubeconfig
+from knarr.client.client import Client
+from knarr.client.informer import InformerFactory
+from knarr.kit.chance import Chance
+from knarr.kit.clock import Clock, RealClock
+from knarr.kit.log import get_logger
+
+__all__ = ["ApiServerOptions", "ControlOptions", "NodeConfig", "run_apiserver", "run_controllers", "run_node", "run_process"]
+
+log = get_logger("process")
+
+
+class ApiServerOptions(msgspec.Struct, kw_only=True):
+    """What an API server is started with."""
+
+    store: str
+    host: str
+    port: int
+    certificate: str
+    key: str
+    client_ca: str
+    service_account_key: str
+    kubelet_certificate: str = ""
+    kubelet_key: str = ""
+    service_cidr: str = "10.96.0.0/16"
+    service_address: str = "10.96.0.1"
+
+
+class ControlOptions(msgspec.Struct, kw_only=True):
+    """What the controllers are started with; with ``scheduler_kubeconfig`` the scheduler runs in the same process."""
+
+    kubeconfig: str
+    root_ca: str
+    cluster_cidr: str = ""
+    scheduler_kubeconfig: str = ""
+    host_network: str = ""
+    """A cluster's name: keep this machine's own routes and service rules for it."""
+    simulated_nodes: int = 0
+
+
+class NodeConfig(msgspec.Struct, kw_only=True):
+    """What one node's process is started with."""
+
+    cluster: str
+    name: str
+    number: int
+    index: int
+    address: str
+    kubeconfig: str
+    client_ca: str
+    certificate: str
+    key: str
+    state_dir: str
+    run_dir: str
+    socket: str
+    cgroup: str
+
+
+def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``main`` on uvloop until it ends or a signal cancels it."""
+    import uvloop
+
+    async def guarded() -> None:
+        task = asyncio.ensure_future(main())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    uvloop.run(guarded())
+
+
+async def run_apiserver(options: ApiServerOptions) -> None:
+    """Serve the API on TLS."""
+    from knarr.apiserver.listener import Listener
+    from knarr.apiserver.server import APIServer, ServerConfig
+    from knarr.store.open import open_store
+
+    clock, chance = RealClock(), Chance()
+    store = await open_store(options.store, clock)
+    try:
+        server = APIServer(
+            store,
+            ServerConfig(
+                service_account_key_pem=_read(options.service_account_key),
+                address=options.host,
+                port=options.port,
+                service_cidr=options.service_cidr,
+                service_address=options.service_address,
+                kubelet_tls=_kubelet_tls(options),
+            ),
+            clock=clock,
+            chance=chance,
+        )
+        listener = Listener(
+            server, host=options.host, port=options.port, tls=server_tls(options.certificate, options.key, options.client_ca)
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.run())
+            await server.ready.wait()
+            log.info("API server ready", address=options.host, port=options.port)
+            group.create_task(listener.run())
+    finally:
+        await store.close()
+
+
+def server_tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
+    """A server's TLS: a client may show a certificate, and then it must be the cluster's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(client_ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def _kubelet_tls(options: ApiServerOptions) -> ssl.SSLContext | None:
+    if not options.kubelet_certificate:
+        return None
+    context = ssl.create_default_context(cafile=options.client_ca)
+    context.load_cert_chain(options.kubelet_certificate, options.kubelet_key)
+    return context
+
+
+async def run_controllers(options: ControlOptions) -> None:
+    """Run the controllers, and the scheduler if it is to share the process."""
+    from knarr.controllers.manager import ControllerManager
+
+    clock, chance = RealClock(), Chance()
+    async with contextlib.AsyncExitStack() as stack:
+        client = await _client(options.kubeconfig, stack, "kube-controller-manager")
+        factory = InformerFactory(client, clock=clock, chance=chance)
+        manager = ControllerManager(
+            client,
+            factory,
+            clock=clock,
+            chance=chance,
+            cluster_cidr=options.cluster_cidr,
+            root_ca_pem=_read(options.root_ca).decode(),
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(factory.run())
+            group.create_task(manager.run())
+            if options.scheduler_kubeconfig:
+                group.create_task(run_scheduler(options.scheduler_kubeconfig, clock=clock, chance=chance, group=group))
+
+
+async def run_scheduler(path: str, *, clock: Clock, chance: Chance, group: asyncio.TaskGroup) -> None:
+    """Run the scheduler until cancelled."""
+    from knarr.scheduler.scheduler import Scheduler
+
+    async with contextlib.AsyncExitStack() as stack:
+        client = await _client(path, stack, "kube-scheduler")
+        factory = InformerFactory(client, clock=clock, chance=chance)
+        scheduler = Scheduler(client, factory, clock=clock, chance=chance)
+        group.create_task(factory.run())
+        await scheduler.run()
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Run a node's kubelet, service proxy, DNS and pod network; the process is already in the node's namespaces."""
+    from knarr.cluster.node_process import NodeProcess
+
+    clock, chance = RealClock(), Chance()
+    async with contextlib.AsyncExitStack() as stack:
+        client = await _client(config.kubeconfig, stack, f"kubelet/{config.name}")
+        await NodeProcess(config, client, clock=clock, chance=chance).run()
+
+
+async def _client(path: str, stack: contextlib.AsyncExitStack, agent: str) -> Client:
+    transport = kubeconfig.transport(kubeconfig.load([Path(path)]))
+    client = Client(transport, user_agent=f"knarr/{agent}")
+    stack.push_async_callback(client.close)
+    return client
+
+
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def wait_until(check: Callable[[], Awaitable[bool]], *, clock: Clock, timeout_s: float, pause_s: float = 0.02) -> bool:
+    """Ask ``check`` again and again until it says yes or the time is over."""
+    deadline_s = clock.monotonic_s() + timeout_s
+    while clock.monotonic_s() < deadline_s:
+        if await check():
+            return True
+        await clock.sleep(pause_s)
+    return False

@@ -1,0 +1,73 @@
+"""All controllers in one process, on one set of informers.
+
+Upstream's counterpart is ``cmd/kube-controller-manager``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from knarr.client.client import Client
+from knarr.client.events import EventRecorder
+from knarr.client.informer import InformerFactory
+from knarr.controllers.deployment.controller import DeploymentController
+from knarr.controllers.endpoint_slices import EndpointSliceController
+from knarr.controllers.framework import Controller, ControllerContext
+from knarr.controllers.garbage_collector import GarbageCollector
+from knarr.controllers.namespaces import NamespaceController
+from knarr.controllers.node_ipam import NodeIpamController
+from knarr.controllers.node_lifecycle import NodeLifecycleController
+from knarr.controllers.pod_gc import PodGCController
+from knarr.controllers.replicaset import ReplicaSetController
+from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
+from knarr.controllers.taint_eviction import TaintEvictionController
+from knarr.kit.chance import Chance
+from knarr.kit.clock import Clock
+
+
+class ControllerManager:
+    """Builds and runs every controller. ``cluster_cidr`` empty: no pod ranges are given out."""
+
+    def __init__(
+        self,
+        client: Client,
+        factory: InformerFactory,
+        *,
+        clock: Clock,
+        chance: Chance,
+        cluster_cidr: str = "",
+        root_ca_pem: str = "",
+    ) -> None:
+        self._recorders: list[EventRecorder] = []
+
+        def context(component: str) -> ControllerContext:
+            recorder = EventRecorder(client, component, clock=clock, chance=chance)
+            self._recorders.append(recorder)
+            return ControllerContext(client, factory, clock, chance, recorder)
+
+        self.controllers: list[Controller] = [
+            kind(context(kind.name))
+            for kind in (
+                ServiceAccountController,
+                ReplicaSetController,
+                DeploymentController,
+                EndpointSliceController,
+                NamespaceController,
+                NodeLifecycleController,
+                TaintEvictionController,
+                PodGCController,
+                GarbageCollector,
+            )
+        ]
+        if root_ca_pem:
+            self.controllers.append(RootCAController(context(RootCAController.name), root_ca_pem))
+        if cluster_cidr:
+            self.controllers.append(NodeIpamController(context(NodeIpamController.name), cluster_cidr))
+
+    async def run(self) -> None:
+        """Run all of them until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for recorder in self._recorders:
+                group.create_task(recorder.run())
+            for controller in self.controllers:
+                group.create_task(controller.run(), name=controller.name)

@@ -1,0 +1,164 @@
+"""Emptying namespaces that are being deleted.
+
+Everything in the namespace is deleted kind by kind (pods last to be looked at again, because they take their time); when nothing is left, the ``kubernetes`` finalizer goes, and the
+namespace with it. Until then conditions and an event say what still stands in the way.
+
+Upstream's counterpart is ``pkg/controller/namespace``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+import msgspec
+
+from knarr.api import codec, conditions, scheme
+from knarr.api.core import v1 as core
+from knarr.api.errors import StatusError
+from knarr.api.meta import v1 as meta
+from knarr.api.scheme import Resource
+from knarr.controllers.framework import Controller, ControllerContext, Key
+from knarr.kit.clock import rfc3339
+
+FINALIZER = "kubernetes"
+#: How long to wait before looking again at what has not gone yet.
+AGAIN_S = 1.0
+_ACCEPT = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"}
+
+
+class _Metadata(msgspec.Struct):
+    name: str = ""
+    finalizers: list[str] = []
+
+
+class _Item(msgspec.Struct):
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+
+
+class _List(msgspec.Struct):
+    items: list[_Item] = []
+
+
+class NamespaceController(Controller):
+    name = "namespace-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._namespaces = self.watch(core.Namespace)
+        self._resources = _deletable()
+
+    async def reconcile(self, key: Key) -> None:
+        _, name = key
+        namespace = self._namespaces.get("", name)
+        if namespace is None or namespace.metadata.deletionTimestamp is None:
+            return
+        if FINALIZER not in namespace.spec.finalizers:
+            return
+        remaining: Counter[str] = Counter()
+        finalizers: Counter[str] = Counter()
+        failures: list[str] = []
+        for resource in self._resources:
+            try:
+                await self._empty(name, resource, remaining, finalizers)
+            except StatusError as error:
+                if error.code not in (404, 405):
+                    failures.append(f"{resource.group_resource}: {error}")
+        if remaining or failures:
+            await self._explain(namespace, remaining, finalizers, failures)
+            self.queue.add_after(key, AGAIN_S)
+            return
+        await self._finalize(namespace)
+
+    async def _empty(self, name: str, resource: Resource, remaining: Counter[str], finalizers: Counter[str]) -> None:
+        """Delete everything of one kind, and count what does not go at once."""
+        path = resource.path(name)
+        if not await self._count(path):
+            return
+        answer = await self.client.raw("DELETE", path, query=[("propagationPolicy", "Background")])
+        if answer.status >= 400:
+            raise StatusError(codec.decode(meta.Status, answer.body))
+        left = await self._count(path)
+        if left:
+            remaining[resource.group_resource] += len(left)
+            for item in left:
+                finalizers.update(item.metadata.finalizers)
+
+    async def _count(self, path: str) -> list[_Item]:
+        answer = await self.client.raw("GET", path, headers=dict(_ACCEPT))
+        if answer.status >= 400:
+            raise StatusError(codec.decode(meta.Status, answer.body))
+        return msgspec.json.decode(answer.body, type=_List).items
+
+    async def _finalize(self, namespace: core.Namespace) -> None:
+        changed = codec.copy(namespace)
+        changed.spec.finalizers = [held for held in changed.spec.finalizers if held != FINALIZER]
+        try:
+            await self.client.update(changed, subresource="finalize")
+        except StatusError as error:
+            if error.code != 404:
+                raise
+
+    async def _explain(
+        self, namespace: core.Namespace, remaining: Counter[str], finalizers: Counter[str], failures: list[str]
+    ) -> None:
+        """Say in conditions, as upstream does, what blocks the deletion."""
+        changed = codec.copy(namespace)
+        content = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(remaining.items()))
+        held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
+        facts = [
+            ("NamespaceDeletionDiscoveryFailure", False, "ResourcesDiscovered", "All resources successfully discovered"),
+            ("NamespaceDeletionGroupVersionParsingFailure", False, "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+            (
+                "NamespaceDeletionContentFailure",
+                bool(failures),
+                "ContentDeletionFailed" if failures else "ContentDeleted",
+                f"Failed to delete all resource types, {len(failures)} remaining: {'; '.join(failures)}"
+                if failures
+                else "All content successfully deleted, may be waiting on finalization",
+            ),
+            (
+                "NamespaceContentRemaining",
+                bool(remaining),
+                "SomeResourcesRemain" if remaining else "ContentRemoved",
+                f"Some resources are remaining: {content}" if remaining else "All content successfully removed",
+            ),
+            (
+                "NamespaceFinalizersRemaining",
+                bool(finalizers),
+                "SomeFinalizersRemain" if finalizers else "ContentHasNoFinalizers",
+                f"Some content in the namespace has finalizers remaining: {held}"
+                if finalizers
+                else "All content-preserving finalizers finished",
+            ),
+        ]
+        moved = False
+        for kind, true, reason, message in facts:
+            condition = core.NamespaceCondition(
+                type=kind,
+                status="True" if true else "False",
+                reason=reason,
+                message=message,
+                lastTransitionTime=rfc3339(self.clock.now()),
+            )
+            moved = conditions.put(changed.status.conditions, condition) or moved
+        if moved:
+            await self.client.update_status(changed)
+
+
+def _deletable() -> list[Resource]:
+    """Every namespaced kind that can be listed and deleted as a whole; a kind in two versions counts once."""
+    seen: set[str] = set()
+    found = []
+    for resource in scheme.all_resources():
+        if not resource.namespaced or not {"list", "deletecollection"} <= set(resource.verbs):
+            continue
+        if resource.storage_prefix in seen:
+            continue
+        seen.add(resource.storage_prefix)
+        found.append(resource)
+    # Pods first: they take the longest to end, and what they use should outlive them.
+    return sorted(found, key=lambda resource: (resource.plural != "pods", resource.plural))
+
+
+

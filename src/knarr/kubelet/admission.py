@@ -1,0 +1,108 @@
+"""Whether a pod bound to this node may run here: resources, number, selectors, ports. Pure.
+
+The scheduler has asked the same, but with what it knew then; a pod bound by hand was never asked. A pod
+that does not fit fails at once, with upstream's reason and text.
+
+Upstream counterpart: ``pkg/kubelet/lifecycle/predicate.go``. Neighbours: ``pod_workers`` asks before a
+pod's first round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from knarr.api import quantity
+from knarr.api.core import v1 as core
+from knarr.kubelet.pod_workers import Rejection
+from knarr.kubelet.resources import pod_requests
+
+__all__ = ["admit", "matches_node"]
+
+PREFIX = "Pod was rejected: "
+
+
+def admit(
+    pod: core.Pod, node: core.Node, others: Iterable[core.Pod], *, allocatable: dict[str, str]
+) -> Rejection | None:
+    """``others`` are the pods that use the node already."""
+    active = [other for other in others if other.metadata.uid != pod.metadata.uid]
+    if pod.spec.os is not None and pod.spec.os.name and pod.spec.os.name != "linux":
+        text = f"Failed to admit pod as the OS field doesn't match node OS: {pod.spec.os.name}"
+        return Rejection("PodOSNotSupported", PREFIX + text)
+    if not matches_node(pod, node):
+        text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+        return Rejection("NodeAffinity", PREFIX + text)
+    if _ports(pod) & {port for other in active for port in _ports(other)}:
+        text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        return Rejection("NodePorts", PREFIX + text)
+    return _fits(pod, active, allocatable)
+
+
+def _fits(pod: core.Pod, active: list[core.Pod], allocatable: dict[str, str]) -> Rejection | None:
+    limit = quantity.value(allocatable.get("pods") or "0")
+    if len(active) + 1 > limit:
+        text = f"Node didn't have enough resource: pods, requested: 1, used: {len(active)}, capacity: {limit}"
+        return Rejection("OutOfpods", PREFIX + text)
+    requests = pod_requests(pod)
+    for name, amount in sorted(requests.items()):
+        measure = quantity.millis if name == "cpu" else quantity.value
+        wanted, capacity = measure(amount), measure(allocatable.get(name) or "0")
+        if wanted == 0:
+            continue
+        used = sum(measure(pod_requests(other).get(name) or "0") for other in active)
+        if used + wanted > capacity:
+            text = (
+                f"Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, "
+                f"capacity: {capacity}"
+            )
+            return Rejection(f"OutOf{name}", PREFIX + text)
+    return None
+
+
+def _ports(pod: core.Pod) -> set[tuple[str, int]]:
+    """Ports of the node that the pod takes. In the host's network every port is one."""
+    found: set[tuple[str, int]] = set()
+    for container in pod.spec.containers:
+        for port in container.ports:
+            number = port.hostPort or (port.containerPort if pod.spec.hostNetwork else 0)
+            if number:
+                found.add((port.protocol or "TCP", number))
+    return found
+
+
+def matches_node(pod: core.Pod, node: core.Node) -> bool:
+    """``nodeSelector`` and required node affinity."""
+    labels = node.metadata.labels
+    if any(labels.get(key) != value for key, value in pod.spec.nodeSelector.items()):
+        return False
+    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity is not None else None
+    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
+    if required is None:
+        return True
+    fields = {"metadata.name": node.metadata.name}
+    return any(
+        (term.matchExpressions or term.matchFields)
+        and all(_holds(each, labels) for each in term.matchExpressions)
+        and all(_holds(each, fields) for each in term.matchFields)
+        for term in required.nodeSelectorTerms
+    )
+
+
+def _holds(requirement: core.NodeSelectorRequirement, labels: dict[str, str]) -> bool:
+    value, values = labels.get(requirement.key), requirement.values
+    match requirement.operator:
+        case "In":
+            return value is not None and value in values
+        case "NotIn":
+            return value is None or value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt" | "Lt":
+            try:
+                left, right = int(value or ""), int(values[0])
+            except (ValueError, IndexError):
+                return False
+            return left > right if requirement.operator == "Gt" else left < right
+    return False
