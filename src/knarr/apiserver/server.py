@@ -64,7 +64,7 @@ class ServerConfig:
     """What differs between one cluster's server and another's."""
 
     service_account_key_pem: bytes
-    address: str = "127.0.0.1"
+    address: str = "10.96.255.1"
     port: int = 6443
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"

@@ -19,6 +19,7 @@ import msgspec
 from knarr.api import codec, scheme
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.api.scheme import Resource
 from knarr.client.transport import Query, Response, Transport
 
 __all__ = ["JSON_PATCH", "MERGE_PATCH", "STRATEGIC_MERGE_PATCH", "Client", "ObjectList", "WatchEvent"]
@@ -31,6 +32,8 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 _ACCEPT = {"Accept": "application/json"}
+_ACCEPT_METADATA = {"Accept": "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"}
+_ACCEPT_METADATA_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}
 
 
 @dataclass(slots=True)
@@ -87,17 +90,21 @@ class Client:
         limit: int = 0,
         continue_token: str = "",
         resource_version: str = "",
+        metadata_of: Resource | None = None,
     ) -> ObjectList[T]:
-        """All objects of a kind, in one namespace or (empty) in all."""
+        """All objects of a kind, in one namespace or (empty) in all.
+
+        With ``metadata_of``, the metadata of that resource's objects; ``kind`` is then ``PartialObjectMetadata``.
+        """
         query = _query(
             labelSelector=label_selector,
             fieldSelector=field_selector,
             limit=str(limit) if limit else "",
             resourceVersion=resource_version,
         ) + _query(**{"continue": continue_token})
-        raw = msgspec.json.decode(
-            await self._call("GET", collection_path(kind, namespace=namespace), query=query), type=_RawList
-        )
+        path = metadata_of.path(namespace) if metadata_of else collection_path(kind, namespace=namespace)
+        headers = dict(_ACCEPT_METADATA_LIST) if metadata_of else None
+        raw = msgspec.json.decode(await self._call("GET", path, query=query, headers=headers), type=_RawList)
         items = [codec.decode(kind, bytes(item)) for item in raw.items]
         return ObjectList(items, raw.metadata.resourceVersion, raw.metadata.continue_)
 
@@ -169,6 +176,7 @@ class Client:
         resource_version: str = "",
         bookmarks: bool = True,
         timeout_s: int = 0,
+        metadata_of: Resource | None = None,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Changes after ``resource_version``, until the server ends the watch.
 
@@ -182,8 +190,8 @@ class Client:
             allowWatchBookmarks="true" if bookmarks else "",
             timeoutSeconds=str(timeout_s) if timeout_s else "",
         )
-        path = collection_path(kind, namespace=namespace)
-        headers = {"User-Agent": self._user_agent, **_ACCEPT}
+        path = metadata_of.path(namespace) if metadata_of else collection_path(kind, namespace=namespace)
+        headers = {"User-Agent": self._user_agent, **(_ACCEPT_METADATA if metadata_of else _ACCEPT)}
         async with self.transport.stream("GET", path, query=query, headers=headers) as answer:
             if answer.status != 200:
                 body = b"".join([chunk async for chunk in answer.chunks])

@@ -20,6 +20,8 @@ import msgspec
 
 from knarr.api import codec
 from knarr.api.errors import StatusError
+from knarr.api.meta.tables import PartialObjectMetadata
+from knarr.api.scheme import Resource
 from knarr.client.client import Client
 from knarr.client.transport import TransportError
 from knarr.kit.backoff import Backoff
@@ -131,8 +133,10 @@ class Informer(Generic[T]):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        metadata_of: Resource | None = None,
     ) -> None:
         self.lister: Lister[T] = Lister(kind)
+        self._metadata_of = metadata_of
         self._client = client
         self._kind = kind
         self._clock = clock
@@ -186,7 +190,7 @@ class Informer(Generic[T]):
             await self._clock.sleep(self._chance.jitter(backoff.next_s(), 0.5))
 
     async def _list(self) -> None:
-        answer = await self._client.list(self._kind, **self._scope)
+        answer = await self._client.list(self._kind, **self._scope, metadata_of=self._metadata_of)
         seen: set[Key] = set()
         for obj in answer.items:
             seen.add(_key(obj))
@@ -200,7 +204,11 @@ class Informer(Generic[T]):
     async def _watch(self) -> None:
         timeout_s = WATCH_MIN_S + self._chance.index(WATCH_MIN_S)
         events = self._client.watch(
-            self._kind, **self._scope, resource_version=self._resource_version, timeout_s=timeout_s
+            self._kind,
+            **self._scope,
+            resource_version=self._resource_version,
+            timeout_s=timeout_s,
+            metadata_of=self._metadata_of,
         )
         async with contextlib.aclosing(events) as stream:
             async for event in stream:
@@ -243,7 +251,7 @@ class InformerFactory:
         self.client = client
         self._clock = clock
         self._chance = chance
-        self._informers: dict[tuple[type[Any], str, str, str], Informer[Any]] = {}
+        self._informers: dict[tuple[Any, str, str, str], Informer[Any]] = {}
         self._tasks: TaskSet | None = None
 
     def informer(
@@ -262,9 +270,26 @@ class InformerFactory:
                 label_selector=label_selector,
                 field_selector=field_selector,
             )
-            if self._tasks is not None:
-                self._tasks.spawn(informer.run(), name=f"informer-{kind.__name__}")
+            self._start(informer)
         return informer
+
+    def metadata_informer(self, resource: Resource) -> Informer[Any]:
+        """An informer that knows at least the metadata of a resource's objects; one that has all of them is as good."""
+        held = self._informers.get((resource.type, "", "", ""))
+        if held is not None:
+            return held
+        scope = (resource, "", "", "")
+        informer = self._informers.get(scope)
+        if informer is None:
+            informer = self._informers[scope] = Informer(
+                self.client, PartialObjectMetadata, clock=self._clock, chance=self._chance, metadata_of=resource
+            )
+            self._start(informer)
+        return informer
+
+    def _start(self, informer: Informer[Any]) -> None:
+        if self._tasks is not None:
+            self._tasks.spawn(informer.run(), name=f"informer-{informer.lister.kind.__name__}")
 
     async def wait_synced(self) -> None:
         """Until every informer asked for so far is complete."""

@@ -56,13 +56,14 @@ class ControllerManager:
                 NodeLifecycleController,
                 TaintEvictionController,
                 PodGCController,
-                GarbageCollector,
             )
         ]
         if root_ca_pem:
             self.controllers.append(RootCAController(context(RootCAController.name), root_ca_pem))
         if cluster_cidr:
             self.controllers.append(NodeIpamController(context(NodeIpamController.name), cluster_cidr))
+        # Last: it shares the informers that the others have asked for.
+        self.controllers.append(GarbageCollector(context(GarbageCollector.name)))
 
     async def run(self) -> None:
         """Run all of them until cancelled."""

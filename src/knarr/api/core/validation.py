@@ -105,7 +105,10 @@ def check_claim(claim: core.PersistentVolumeClaim) -> list[FieldError]:
     return check_claim_spec("spec", claim.spec)
 
 
-CLAIM_TEXT = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+CLAIM_TEXT = (
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName "
+    "for bound claims"
+)
 
 
 def check_claim_update(new: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim) -> list[FieldError]:
@@ -289,10 +292,10 @@ def _check_limit(field: str, item: core.LimitRangeItem, name: str) -> list[Field
         if smaller is not None and larger is not None and quantity.compare(smaller, larger) > 0:
             text = f"{low} value {smaller} is greater than {high} value {larger}"
             faults.append(invalid_value(f"{field}.{low}[{name}]", smaller, text))
-    if item.type == "Container" and "/" not in name and name not in STANDARD_RESOURCES:
-        if not name.startswith("hugepages-"):
-            text = "must be a standard limit type or fully qualified"
-            faults.append(invalid_value(f"{field}.max[{name}]", name, text))
+    known = "/" in name or name in STANDARD_RESOURCES or name.startswith("hugepages-")
+    if item.type == "Container" and not known:
+        text = "must be a standard limit type or fully qualified"
+        faults.append(invalid_value(f"{field}.max[{name}]", name, text))
     return faults
 
 

@@ -1,0 +1,290 @@
+"""The garbage collector: what belongs to something that is gone goes too.
+
+It keeps a graph of every object's owners from the metadata of all kinds. Three things happen on it:
+
+* an object all of whose owners are gone is deleted (after asking the API, for a cache may be behind);
+* an object deleted in the *foreground* waits until the dependents that block it are gone;
+* an object deleted with *orphan* first has itself struck from its dependents' owners.
+
+Upstream's counterpart is ``pkg/controller/garbagecollector``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from knarr.api import codec, scheme
+from knarr.api.core import v1 as core
+from knarr.api.errors import StatusError
+from knarr.api.meta import v1 as meta
+from knarr.api.meta.tables import PartialObjectMetadata
+from knarr.api.scheme import Resource
+from knarr.client.client import MERGE_PATCH
+from knarr.client.transport import Response
+from knarr.controllers.framework import Controller, ControllerContext, Key
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+#: UIDs of owners found absent, remembered so that a thousand dependents cost one question.
+ABSENT_LIMIT = 500
+_SCOPE = "uid"
+
+
+@dataclass(slots=True)
+class Node:
+    """One object in the graph."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    uid: str
+    owners: list[meta.OwnerReference] = field(default_factory=list)
+    finalizers: list[str] = field(default_factory=list)
+    deleting: bool = False
+
+    @property
+    def waits_for_dependents(self) -> bool:
+        return self.deleting and FOREGROUND in self.finalizers
+
+    @property
+    def orphans_dependents(self) -> bool:
+        return self.deleting and ORPHAN in self.finalizers
+
+
+class GarbageCollector(Controller):
+    name = "garbage-collector-controller"
+    workers = 10
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._nodes: dict[str, Node] = {}
+        self._dependents: dict[str, set[str]] = {}
+        self._absent: dict[str, None] = {}
+        seen: set[str] = set()
+        for resource in scheme.all_resources():
+            if resource.plural == "events" or not {"delete", "list", "watch"} <= set(resource.verbs):
+                continue
+            if not resource.storage_prefix or resource.storage_prefix in seen:
+                continue
+            seen.add(resource.storage_prefix)
+            informer = context.factory.metadata_informer(resource)
+            informer.add_handler(self._handler(resource))
+            self._informers.append(informer)
+
+    def _handler(self, resource: Resource) -> Callable[[str, Any, Any], None]:
+        def handle(event: str, old: Any, new: Any) -> None:
+            if new is None:
+                self._removed(old.metadata.uid)
+            else:
+                self._seen(resource, new.metadata)
+
+        return handle
+
+    def _seen(self, resource: Resource, metadata: meta.ObjectMeta) -> None:
+        held = self._nodes.get(metadata.uid)
+        owners = metadata.ownerReferences
+        if held is not None:
+            for reference in held.owners:
+                if all(reference.uid != other.uid for other in owners):
+                    self._unlink(reference.uid, metadata.uid)
+        node = Node(
+            resource,
+            metadata.namespace,
+            metadata.name,
+            metadata.uid,
+            owners,
+            metadata.finalizers,
+            metadata.deletionTimestamp is not None,
+        )
+        self._nodes[metadata.uid] = node
+        self._absent.pop(metadata.uid, None)
+        for reference in owners:
+            self._dependents.setdefault(reference.uid, set()).add(metadata.uid)
+        if owners or node.waits_for_dependents or node.orphans_dependents:
+            self.queue.add((_SCOPE, metadata.uid))
+            # A dependent that no longer blocks may be what an owner waits for.
+            for reference in [*owners, *(held.owners if held else ())]:
+                owner = self._nodes.get(reference.uid)
+                if owner is not None and owner.waits_for_dependents:
+                    self.queue.add((_SCOPE, reference.uid))
+
+    def _removed(self, uid: str) -> None:
+        node = self._nodes.pop(uid, None)
+        if node is None:
+            return
+        for reference in node.owners:
+            self._unlink(reference.uid, uid)
+            owner = self._nodes.get(reference.uid)
+            if owner is not None and owner.waits_for_dependents:
+                self.queue.add((_SCOPE, reference.uid))
+        self._note_absent(uid)
+        for dependent in self._dependents.get(uid, ()):
+            self.queue.add((_SCOPE, dependent))
+
+    def _unlink(self, owner: str, dependent: str) -> None:
+        dependents = self._dependents.get(owner)
+        if dependents is not None:
+            dependents.discard(dependent)
+            if not dependents:
+                del self._dependents[owner]
+
+    def _note_absent(self, uid: str) -> None:
+        self._absent[uid] = None
+        while len(self._absent) > ABSENT_LIMIT:
+            self._absent.pop(next(iter(self._absent)))
+
+    async def reconcile(self, key: Key) -> None:
+        node = self._nodes.get(key[1])
+        if node is None:
+            return
+        if node.orphans_dependents:
+            await self._orphan(node)
+            return
+        if node.waits_for_dependents:
+            await self._delete_dependents(node)
+            return
+        if node.deleting or not node.owners:
+            return
+        await self._collect(node)
+
+    async def _collect(self, node: Node) -> None:
+        """Delete an object whose owners are all gone, or strike the ones that are."""
+        live = await self._live(node)
+        if live is None:
+            self._removed(node.uid)
+            return
+        solid, dangling, waiting = [], [], []
+        for reference in live.ownerReferences:
+            if not await self._exists(reference, node):
+                dangling.append(reference)
+            elif (owner := self._nodes.get(reference.uid)) is not None and owner.waits_for_dependents:
+                waiting.append(reference)
+            else:
+                solid.append(reference)
+        if solid:
+            if dangling or waiting:
+                await self._strike(node, [reference.uid for reference in (*dangling, *waiting)])
+        elif live.ownerReferences:
+            await self._delete(node, self._policy(node, live, bool(waiting)))
+
+    def _policy(self, node: Node, live: meta.ObjectMeta, owner_waits: bool) -> str:
+        if owner_waits and self._dependents.get(node.uid):
+            return "Foreground"
+        if ORPHAN in live.finalizers:
+            return "Orphan"
+        if FOREGROUND in live.finalizers:
+            return "Foreground"
+        return "Background"
+
+    async def _exists(self, reference: meta.OwnerReference, node: Node) -> bool:
+        """Whether an owner is there, by its UID; asked of the API unless it is known to be gone."""
+        if reference.uid in self._nodes:
+            return True
+        if reference.uid in self._absent:
+            return False
+        resource = scheme.by_kind(reference.apiVersion, reference.kind)
+        if resource is None:
+            # A kind this server does not know: nothing can be said, so nothing is deleted.
+            return True
+        if resource.namespaced and not node.namespace:
+            message = f"ownerRef {codec.encode(reference).decode()} does not exist in namespace \"\""
+            self._warn(node, "OwnerRefInvalidNamespace", message)
+            return True
+        answer = await self.client.raw("GET", resource.path(node.namespace, reference.name))
+        if answer.status == 404:
+            self._note_absent(reference.uid)
+            return False
+        _raise(answer)
+        found = codec.decode(PartialObjectMetadata, answer.body).metadata
+        if found.uid != reference.uid:
+            self._note_absent(reference.uid)
+            return False
+        return True
+
+    def _warn(self, node: Node, reason: str, message: str) -> None:
+        about = core.ObjectReference(
+            apiVersion=node.resource.api_version,
+            kind=node.resource.kind,
+            namespace=node.namespace,
+            name=node.name,
+            uid=node.uid,
+        )
+        self.recorder.event_about(about, "Warning", reason, message)
+
+    async def _live(self, node: Node) -> meta.ObjectMeta | None:
+        """The object's metadata now; None if it is gone or another has its name."""
+        answer = await self.client.raw("GET", node.resource.path(node.namespace, node.name))
+        if answer.status == 404:
+            return None
+        _raise(answer)
+        found = codec.decode(PartialObjectMetadata, answer.body).metadata
+        return found if found.uid == node.uid else None
+
+    async def _delete(self, node: Node, policy: str) -> None:
+        options = meta.DeleteOptions(
+            propagationPolicy=policy, preconditions=meta.Preconditions(uid=node.uid)
+        )
+        self.log.debug("collecting", kind=node.resource.kind, object=f"{node.namespace}/{node.name}", policy=policy)
+        answer = await self.client.raw(
+            "DELETE",
+            node.resource.path(node.namespace, node.name),
+            body=codec.encode(options),
+            headers={"Content-Type": "application/json"},
+        )
+        # Gone already, or replaced by another object of the same name: as good.
+        if answer.status not in (404, 409):
+            _raise(answer)
+
+    async def _strike(self, node: Node, owners: list[str]) -> None:
+        """Remove owners from an object's references."""
+        live = await self._live(node)
+        if live is None:
+            return
+        kept = [codec.to_dict(reference) for reference in live.ownerReferences if reference.uid not in owners]
+        patch = {"metadata": {"ownerReferences": kept or None, "resourceVersion": live.resourceVersion}}
+        await self._patch(node, patch)
+
+    async def _patch(self, node: Node, patch: dict[str, Any]) -> None:
+        answer = await self.client.raw(
+            "PATCH",
+            node.resource.path(node.namespace, node.name),
+            body=codec.encode(patch),
+            headers={"Content-Type": MERGE_PATCH},
+        )
+        if answer.status != 404:
+            _raise(answer)
+
+    async def _orphan(self, node: Node) -> None:
+        """Strike the owner from its dependents, then let it go."""
+        for uid in list(self._dependents.get(node.uid, ())):
+            dependent = self._nodes.get(uid)
+            if dependent is not None:
+                await self._strike(dependent, [node.uid])
+        await self._drop_finalizer(node, ORPHAN)
+
+    async def _delete_dependents(self, node: Node) -> None:
+        """Have dependents deleted; once none blocks, let the owner go."""
+        blocking = []
+        for uid in list(self._dependents.get(node.uid, ())):
+            dependent = self._nodes.get(uid)
+            if dependent is None:
+                continue
+            if not dependent.deleting:
+                self.queue.add((_SCOPE, uid))
+            if any(ref.uid == node.uid and ref.blockOwnerDeletion for ref in dependent.owners):
+                blocking.append(uid)
+        if not blocking:
+            await self._drop_finalizer(node, FOREGROUND)
+
+    async def _drop_finalizer(self, node: Node, name: str) -> None:
+        live = await self._live(node)
+        if live is None or name not in live.finalizers:
+            return
+        kept = [held for held in live.finalizers if held != name]
+        await self._patch(node, {"metadata": {"finalizers": kept or None, "resourceVersion": live.resourceVersion}})
+
+
+def _raise(answer: Response) -> None:
+    if answer.status >= 400:
+        raise StatusError(codec.decode(meta.Status, answer.body))
