@@ -109,7 +109,10 @@ def _check_owners(references: Sequence[meta.OwnerReference]) -> list[FieldError]
 
 
 def check_metadata_update(new: meta.ObjectMeta, old: meta.ObjectMeta) -> list[FieldError]:
-    """What may never change, and what may only change one way."""
+    """What may never change, and what may only change one way.
+
+    The resource version is the registry's to judge: without one, an update means whatever is there.
+    """
     faults: list[FieldError] = []
     if old.deletionTimestamp is not None:
         added = sorted(set(new.finalizers) - set(old.finalizers))
@@ -120,9 +123,6 @@ def check_metadata_update(new: meta.ObjectMeta, old: meta.ObjectMeta) -> list[Fi
                 f"[]string{{{listed}}}"
             )
             faults.append(field_forbidden("metadata.finalizers", text))
-    if not new.resourceVersion:
-        text = "must be specified for an update"
-        faults.append(invalid_value("metadata.resourceVersion", new.resourceVersion, text))
     if new.generation < old.generation:
         faults.append(invalid_value("metadata.generation", new.generation, "must not be decremented"))
     for field in IMMUTABLE_FIELDS:

@@ -10,7 +10,7 @@ Counterpart upstream: ``apimachinery/pkg/api/validation``. Neighbours: ``validat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api import intstr, names, selectors
@@ -37,11 +37,15 @@ def any_change(new: Any, old: Any) -> list[FieldError]:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``check`` runs on create and on update, ``update`` on update only, with the new object first."""
+    """``check`` runs on create and on update, ``update`` on update only, with the new object first.
+
+    ``by_subresource`` replaces ``update`` for changes that come in by a sub-resource.
+    """
 
     check: Callable[[Any], list[FieldError]] = nothing_to_check
     update: Callable[[Any, Any], list[FieldError]] = any_change
     name: NameCheck = names.dns1123_subdomain
+    by_subresource: Mapping[str, Callable[[Any, Any], list[FieldError]]] = field(default_factory=dict)
 
 
 def each(field: str, value: Any, problems: Iterable[str]) -> list[FieldError]:

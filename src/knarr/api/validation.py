@@ -1,7 +1,7 @@
 """Judge an object, or a change of one: the faults as a list, empty if there are none.
 
-``validate`` runs after defaults and admission on every create and update, ``validate_update`` on updates (it
-includes ``validate``). Each group's ``validation`` module has a table of ``Rules`` by type, imported when
+``validate`` runs after defaults and admission on every create and update, ``validate_update`` on updates as
+well. Each group's ``validation`` module has a table of ``Rules`` by type, imported when
 first needed; a kind without an entry has only its metadata checked.
 
 Counterpart upstream: the ``Validate`` and ``ValidateUpdate`` methods of the registries' strategies.
@@ -92,13 +92,15 @@ def validate(obj: Any) -> list[FieldError]:
 
 
 def validate_update(new: Any, old: Any, *, subresource: str = "") -> list[FieldError]:
-    """Every fault of a change.
+    """Every fault of the change from ``old`` to ``new``; what is wrong with ``new`` itself, ``validate`` says.
 
-    For ``subresource`` "status", whose writer cannot touch the spec, only metadata is judged.
+    ``subresource`` is how the change came in: the writer of "status" cannot touch the spec, so only metadata
+    is judged; "resize" and "ephemeralcontainers" of a pod may change what a plain update may not.
     """
     cls: Any = type(new)
     faults = check_metadata_update(new.metadata, old.metadata)
     if subresource == "status":
         return faults
     rules = _rules(cls)
-    return faults + validate(new) + rules.update(new, old)
+    change = rules.by_subresource.get(subresource, rules.update)
+    return faults + change(new, old)

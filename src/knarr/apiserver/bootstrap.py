@@ -7,6 +7,7 @@ Upstream's counterpart is ``plugin/pkg/auth/authorizer/rbac/bootstrappolicy`` an
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,9 @@ async def bootstrap(
     for obj in _objects(service_cidr):
         await _ensure(registries, ctx, obj)
     await _ensure(registries, ctx, _kubernetes_service(service_address))
+    if ipaddress.ip_address(api_address).is_loopback:
+        # No pod could reach it there, and an endpoint may not be a loopback address.
+        return
     for obj in _kubernetes_endpoints(api_address, api_port):
         await _replace(registries, ctx, obj)
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 import yaml
 
-from knarr.api import codec
+from knarr.api import codec, protobuf
 from knarr.api.errors import StatusError, bad_request, request_entity_too_large, unsupported_media_type
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Request
@@ -47,7 +47,12 @@ def to_json(request: Request) -> bytes:
         return request.body
     if kind in YAML_TYPES:
         return yaml_to_json(request.body)
-    raise unsupported_media_type(["application/json", "application/yaml"])
+    if kind == protobuf.MEDIA_TYPE:
+        try:
+            return msgspec.json.encode(protobuf.to_plain(request.body))
+        except codec.DecodeError as error:
+            raise bad_request(str(error)) from None
+    raise unsupported_media_type(["application/json", "application/yaml", protobuf.MEDIA_TYPE])
 
 
 def yaml_to_json(body: bytes) -> bytes:

@@ -13,7 +13,7 @@ from knarr.api.core import v1 as core
 from knarr.api.errors import bad_request, method_not_allowed, path_not_found
 from knarr.api.meta import v1 as meta
 from knarr.api.policy import v1 as policy
-from knarr.apiserver.decoding import decode_object
+from knarr.apiserver.decoding import decode_object, to_json
 from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.namespaces import NamespaceRegistry
@@ -131,7 +131,7 @@ class SubresourceRoutes:
 
     def _read(self, request: Request, kind: type[Any]) -> Any:
         try:
-            return codec.decode(kind, request.body)
+            return codec.decode(kind, to_json(request))
         except codec.DecodeError as error:
             raise bad_request(f"{kind.__name__} cannot be read: {error}") from None
 

@@ -58,6 +58,12 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     simulated_nodes: int = 0
 
 
+class SchedulerOptions(msgspec.Struct, kw_only=True):
+    """What a scheduler is started with."""
+
+    kubeconfig: str
+
+
 class NodeConfig(msgspec.Struct, kw_only=True):
     """What one node's process is started with."""
 
@@ -163,19 +169,21 @@ async def run_controllers(options: ControlOptions) -> None:
             group.create_task(factory.run())
             group.create_task(manager.run())
             if options.scheduler_kubeconfig:
-                group.create_task(run_scheduler(options.scheduler_kubeconfig, clock=clock, chance=chance, group=group))
+                group.create_task(run_scheduler(SchedulerOptions(kubeconfig=options.scheduler_kubeconfig)))
 
 
-async def run_scheduler(path: str, *, clock: Clock, chance: Chance, group: asyncio.TaskGroup) -> None:
-    """Run the scheduler until cancelled."""
+async def run_scheduler(options: SchedulerOptions) -> None:
+    """Run the scheduler."""
     from knarr.scheduler.scheduler import Scheduler
 
+    clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
-        client = await _client(path, stack, "kube-scheduler")
+        client = await _client(options.kubeconfig, stack, "kube-scheduler")
         factory = InformerFactory(client, clock=clock, chance=chance)
         scheduler = Scheduler(client, factory, clock=clock, chance=chance)
-        group.create_task(factory.run())
-        await scheduler.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(factory.run())
+            group.create_task(scheduler.run())
 
 
 async def run_node(config: NodeConfig) -> None:

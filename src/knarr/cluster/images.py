@@ -14,7 +14,6 @@ Invariant: the same content gives the same bytes, so a node that has an image al
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
@@ -22,7 +21,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,10 +65,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class ImageBuild:
-    """What goes into an image: its names, its layers (uncompressed tar), and how it runs."""
+    """What goes into an image: its names, its layers (uncompressed tar, or a file of that), and how it
+    runs.
+    """
 
     names: Sequence[str]
-    layers: Sequence[bytes]
+    layers: Sequence[bytes | Path]
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
@@ -78,7 +78,6 @@ class ImageBuild:
     working_dir: str = ""
     ports: Sequence[str] = ()
     volumes: Sequence[str] = ()
-    compress: bool = False
 
 
 def layer_tar(files: Iterable[File]) -> bytes:
@@ -100,7 +99,7 @@ def layer_tar(files: Iterable[File]) -> bytes:
 
 def write_archive(target: Path, images: Iterable[ImageBuild]) -> dict[str, str]:
     """Write one OCI archive of all images; returns each name's manifest digest."""
-    blobs: dict[str, bytes] = {}
+    blobs: dict[str, bytes | Path] = {}
     manifests: list[dict[str, object]] = []
     digests: dict[str, str] = {}
     for image in images:
@@ -123,14 +122,9 @@ def write_archive(target: Path, images: Iterable[ImageBuild]) -> dict[str, str]:
     return digests
 
 
-def _add_image(blobs: dict[str, bytes], image: ImageBuild) -> dict[str, object]:
-    layers: list[dict[str, object]] = []
-    for layer in image.layers:
-        kind = "application/vnd.oci.image.layer.v1.tar"
-        if image.compress:
-            layers.append(_blob(blobs, gzip.compress(layer, 6, mtime=0), kind + "+gzip"))
-        else:
-            layers.append(_blob(blobs, layer, kind))
+def _add_image(blobs: dict[str, bytes | Path], image: ImageBuild) -> dict[str, object]:
+    kind = "application/vnd.oci.image.layer.v1.tar"
+    layers = [_blob(blobs, layer, kind) for layer in image.layers]
     settings: dict[str, object] = {
         "Entrypoint": list(image.entrypoint),
         "Cmd": list(image.command),
@@ -145,7 +139,7 @@ def _add_image(blobs: dict[str, bytes], image: ImageBuild) -> dict[str, object]:
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {key: value for key, value in settings.items() if value},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sha256(layer)}" for layer in image.layers]},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
     }
     manifest = {
         "schemaVersion": 2,
@@ -156,20 +150,26 @@ def _add_image(blobs: dict[str, bytes], image: ImageBuild) -> dict[str, object]:
     return _blob(blobs, json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")
 
 
-def _blob(blobs: dict[str, bytes], content: bytes, media_type: str) -> dict[str, object]:
-    digest = _sha256(content)
+def _blob(blobs: dict[str, bytes | Path], content: bytes | Path, media_type: str) -> dict[str, object]:
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = content.stat().st_size
+    else:
+        digest, size = hashlib.sha256(content).hexdigest(), len(content)
     blobs[digest] = content
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": size}
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add_file(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    tar.addfile(entry, io.BytesIO(content))
+    if isinstance(content, Path):
+        entry.size = content.stat().st_size
+        with content.open("rb") as file:
+            tar.addfile(entry, file)
+    else:
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
 
 
 def built_in_images() -> list[ImageBuild]:
@@ -267,11 +267,3 @@ def _present(socket: Path) -> dict[str, str]:
 
 def _ctr(socket: Path, *arguments: str) -> list[str]:
     return ["ctr", "--address", str(socket), "--namespace", NAMESPACE, *arguments]
-
-
-def static_file_closure(program: Path) -> list[Path]:
-    """The program and every shared library it loads, for an image that holds just one program."""
-    found = [program]
-    listing = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
-    found.extend(Path(match) for match in re.findall(r"(/\S+)(?= \(0x)", listing))
-    return found

@@ -17,21 +17,35 @@ from knarr.kit.log import configure
 GC_THRESHOLD = (50_000, 20, 50)
 
 
-def main(component: str, options: str) -> None:
+def start(component: str, options: object) -> None:
     """Run one component until it is told to stop."""
     configure()
     gc.set_threshold(*GC_THRESHOLD)
-    if component == "apiserver":
-        api = msgspec.json.decode(options, type=components.ApiServerOptions)
-        components.run_process(lambda: components.run_apiserver(api))
-    elif component == "controller-manager":
-        control = msgspec.json.decode(options, type=components.ControlOptions)
-        components.run_process(lambda: components.run_controllers(control))
-    elif component == "node":
-        node = msgspec.json.decode(options, type=components.NodeConfig)
-        components.run_process(lambda: components.run_node(node))
+    if isinstance(options, components.ApiServerOptions):
+        components.run_process(lambda: components.run_apiserver(options))
+    elif isinstance(options, components.ControlOptions):
+        components.run_process(lambda: components.run_controllers(options))
+    elif isinstance(options, components.SchedulerOptions):
+        components.run_process(lambda: components.run_scheduler(options))
+    elif isinstance(options, components.NodeConfig):
+        components.run_process(lambda: components.run_node(options))
     else:
+        raise AssertionError(f"{component} has no options of type {type(options).__name__}")
+
+
+OPTIONS = {
+    "apiserver": components.ApiServerOptions,
+    "controller-manager": components.ControlOptions,
+    "scheduler": components.SchedulerOptions,
+    "node": components.NodeConfig,
+}
+
+
+def main(component: str, options: str) -> None:
+    """Run the component the supervisor asked for."""
+    if component not in OPTIONS:
         sys.exit(f"there is no component {component!r}")
+    start(component, msgspec.json.decode(options, type=OPTIONS[component]))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class Kubelet:
         self._capacity = capacity(self.machine, config)
         self._allocatable = allocatable(self._capacity, config)
         self._version = c.Version("", "", "")
-        self._requests: PodRequests | None = None
+        self._requests = PodRequests()
         self._ended = False
         self._wire(client, chance, hostname or node_name, host)
 
@@ -131,11 +131,10 @@ class Kubelet:
         )
         self.lease = NodeLease(client, lambda: self.registration.node, config=config, clock=clock)
         self._hostname = hostname
+        self._wire_workers()
 
-    def _wire_running(self) -> None:
-        """The parts that need a running event loop: everything that keeps connections."""
+    def _wire_workers(self) -> None:
         config, clock, runtime = self.config, self.clock, self.runtime
-        self._requests = PodRequests()
         hooks = HookRunner(runtime, self._requests, clock)
         killer = PodKiller(runtime, hooks, self.recorder, clock=clock)
         self.probes = ProbeManager(
@@ -198,8 +197,6 @@ class Kubelet:
         start.
         """
         self._version = await self.runtime.version()
-        self._wire_running()
-        assert self._requests is not None
         self.recorder.event_about(node_reference(self.node_name), NORMAL, "Starting", "Starting kubelet.")
         try:
             async with asyncio.TaskGroup() as group:

@@ -364,6 +364,10 @@ class PodWorkers:
         active = (worker for worker in self._workers.values() if worker.phase != TERMINATED)
         return [worker.pod for worker in active if worker.pod is not None]
 
+    def all_pods(self) -> list[core.Pod]:
+        """Every pod the API has on this node, ended ones included."""
+        return [worker.pod for worker in self._workers.values() if worker.pod is not None]
+
     def pod(self, uid: str) -> core.Pod | None:
         worker = self._workers.get(uid)
         return worker.pod if worker is not None and not worker.gone_from_api else None

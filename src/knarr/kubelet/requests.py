@@ -28,16 +28,23 @@ Answer = tuple[bool, str]
 
 
 class PodRequests:
-    """One HTTP session for all; made inside a running event loop and closed with the kubelet."""
+    """One HTTP session for all, opened with the first request and closed with the kubelet."""
 
     def __init__(self) -> None:
-        # A probe asks whether the pod takes connections, so none is kept, and certificates are the pod's
-        # own affair.
-        connector = aiohttp.TCPConnector(force_close=True, ssl=False, limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        self._opened: aiohttp.ClientSession | None = None
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            # A probe asks whether the pod takes connections, so none is kept; certificates are the pod's
+            # affair.
+            connector = aiohttp.TCPConnector(force_close=True, ssl=False, limit=0)
+            self._opened = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return self._opened
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
 
     async def http(
         self, action: core.HTTPGetAction, *, host: str, port: int, timeout_s: float, agent: str = USER_AGENT
@@ -50,7 +57,7 @@ class PodRequests:
         for header in action.httpHeaders:
             headers[header.name] = header.value
         try:
-            async with self._session.get(
+            async with self._session().get(
                 url,
                 headers={name: value for name, value in headers.items() if value},
                 timeout=aiohttp.ClientTimeout(total=timeout_s),

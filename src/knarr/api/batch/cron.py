@@ -79,21 +79,22 @@ class Schedule:
         """The first time after ``moment``, in UTC; None if there is none within ``SEARCH_YEARS``."""
         if self.every is not None:
             return moment.replace(microsecond=0).astimezone(UTC) + self.every
-        local = moment.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0)
-        limit = local.year + SEARCH_YEARS
+        start = moment.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        limit = start.year + SEARCH_YEARS
         while True:
-            candidate = self._next_local(local, limit)
+            # Between two changes of the clock, wall time is UTC and a constant.
+            offset = _offset(start, zone)
+            candidate = self._first_from((start + offset).replace(tzinfo=None), limit)
             if candidate is None:
                 return None
-            for fold in (0, 1):
-                found = candidate.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-                # A time that does not come back unchanged was skipped by the clock.
-                if found > moment and found.astimezone(zone).replace(tzinfo=None) == candidate:
-                    return found
-            local = candidate
+            found = (candidate - offset).replace(tzinfo=UTC)
+            if _offset(found, zone) == offset:
+                return found
+            # The clock changes first: go on from there, on the new wall time.
+            start = _change_between(start, found, zone)
 
-    def _next_local(self, after: datetime, limit_year: int) -> datetime | None:
-        moment = after + timedelta(minutes=1)
+    def _first_from(self, moment: datetime, limit_year: int) -> datetime | None:
+        """The first matching wall time that is not before ``moment``."""
         while moment.year <= limit_year:
             if moment.month not in self.months:
                 moment = (moment.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0)
@@ -111,6 +112,24 @@ class Schedule:
         day = moment.day in self.days
         weekday = (moment.weekday() + 1) % 7 in self.weekdays
         return day and weekday if self.any_day or self.any_weekday else day or weekday
+
+
+def _offset(moment: datetime, zone: tzinfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
+
+
+def _change_between(low: datetime, high: datetime, zone: tzinfo) -> datetime:
+    """The first minute with another offset than ``low`` has, given that ``high`` has another."""
+    offset = _offset(low, zone)
+    minute = timedelta(minutes=1)
+    while high - low > minute:
+        middle = low + (high - low) // 2
+        middle = middle.replace(second=0, microsecond=0)
+        if _offset(middle, zone) == offset:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _every(text: str) -> Schedule:

@@ -38,9 +38,9 @@ def check_job(job: batch.Job) -> list[FieldError]:
     if job.spec.completionMode == "Indexed" and job.spec.completions is not None and job.metadata.name:
         # The pods' host names end in the index and must still be labels.
         longest = f"{job.metadata.name}-{max(job.spec.completions - 1, 0)}"
-        if problems := names.dns1123_label(longest):
+        if names.dns1123_label(longest):
             text = f"will not able to create pod with invalid DNS label: {longest}"
-            faults.append(invalid_value("metadata.name", job.metadata.name, text if problems else ""))
+            faults.append(invalid_value("metadata.name", job.metadata.name, text))
     return faults
 
 
@@ -158,8 +158,7 @@ def _check_completions_update(new: batch.JobSpec, old: batch.JobSpec) -> list[Fi
         return unchanged("spec.completions", new.completions, old.completions)
     if new.completions is None or new.completions != new.parallelism:
         text = "can only be modified in tandem with spec.parallelism"
-        shown = f"{text}" if new.completions is None else text
-        return [invalid_value("spec.completions", new.completions, shown)]
+        return [invalid_value("spec.completions", new.completions, text)]
     return []
 
 

@@ -329,7 +329,14 @@ RULES: dict[Any, Rules] = {
     core.Node: Rules(check_node, check_node_update),
     core.PersistentVolume: Rules(check_volume, check_volume_update),
     core.PersistentVolumeClaim: Rules(check_claim, check_claim_update),
-    core.Pod: Rules(pods.check_pod, pods.check_pod_update),
+    core.Pod: Rules(
+        pods.check_pod,
+        pods.check_pod_update,
+        by_subresource={
+            "ephemeralcontainers": pods.check_ephemeral_containers_update,
+            "resize": pods.check_resize,
+        },
+    ),
     core.PodTemplate: Rules(check_pod_template_object),
     core.ReplicationController: Rules(check_replication_controller),
     core.ResourceQuota: Rules(check_quota, check_quota_update),

@@ -1,0 +1,5 @@
+"""``python -m knarr`` is ``knarr``."""
+
+from knarr.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The command line. Imports stay inside commands, so that ``knarr --help`` answers at once."""
