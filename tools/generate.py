@@ -211,7 +211,7 @@ class Module:
             if reference in ("Time", "MicroTime"):
                 name = attribute(wire)
                 assert name == wire
-                lines.append(f"    {wire}: str | None = None")
+                lines.append(f"    {wire}: Time | None = None")
                 continue
             lines.append(
                 self.field(owner, wire, properties[wire], required=wire in required, is_kind=is_kind)

@@ -4,13 +4,17 @@
 module a version, attributes named as on the wire. A field typed ``X | None`` is a pointer upstream, a plain
 ``int``, ``bool`` or ``str`` is left out when zero; both as Go has it. Around the types:
 
-* ``codec``: ``encode(obj)``, ``decode(cls, data)``, ``to_dict``, ``from_dict``, ``copy(obj)``,
-  ``unknown_fields(cls, data)``, ``strict_errors(cls, data)``; raises ``DecodeError``.
-* ``scheme``: ``Resource``; ``by_type``, ``by_kind``, ``by_resource``, ``all_resources``, ``group_versions``,
-  ``type_of``.
+* ``codec``: ``encode``, ``decode``, ``to_dict``, ``from_dict``, ``copy``, ``unknown_fields``,
+  ``strict_errors``.
+* ``scheme``: ``Resource``; ``by_type``, ``by_kind``, ``by_resource``, ``all_resources``, ``type_of``.
+* ``defaulting.apply_defaults(obj)``; ``validation.validate(obj)``, ``validation.validate_update(new, old)``.
+* ``errors``: ``StatusError`` and its makers, ``FieldError`` and its makers.
+* ``patch``: ``json_patch``, ``merge_patch``, ``strategic_merge``; ``facts``: merge keys, list types.
+* ``selectors``: ``parse_labels``, ``parse_fields``, ``from_label_selector``; ``field_labels``: what fields a
+  kind has.
+* ``tables``: ``table``, ``row``, ``cells``, ``columns_of``; ``printing`` behind it.
+* ``quantity``, ``intstr``, ``names``, ``conditions``, ``owners``, ``batch.cron``: the small parts.
 * ``fields``: base class and field types of the structs; ``shapes``: the same for walking plain data.
-* ``quantity``: ``Quantity``, ``canonical``, ``value``, ``millis``, ``nanos``, ``add``, ``subtract``,
-  ``compare``, ``from_value``, ``from_millis``.
 
-This package stands on ``kit`` and ``msgspec`` alone. Importing it imports no types.
+This package stands on ``kit``, ``msgspec`` and ``cryptography``. Importing it imports no types.
 """

@@ -169,7 +169,7 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     text, raw = (match[1], match[2]) if match else (message, "")
     path = raw.removeprefix(".").replace("[...]", "")
     if text.startswith("Expected `str` matching regex"):
-        return DecodeError(path, "illegal base64 data at input byte 0")
+        return DecodeError(path, _pattern_problem(data, path, text))
     expected = EXPECTED.match(text)
     if expected is None or not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
         return DecodeError(path, text)
@@ -184,6 +184,14 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
         return DecodeError(path, f"json: cannot unmarshal {got} into Go value of type {target}")
     where = f"Go struct field {owner}.{plain}"
     return DecodeError(path, f"json: cannot unmarshal {got} into {where} of type {target}")
+
+
+def _pattern_problem(data: Any, path: str, text: str) -> str:
+    """Two kinds of text have a form: moments and bytes."""
+    if "A-Za-z0-9+/" in text:
+        return "illegal base64 data at input byte 0"
+    value, layout = _value_at(data, path), "2006-01-02T15:04:05Z07:00"
+    return f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"'
 
 
 def _value_at(data: Any, path: str) -> Any:

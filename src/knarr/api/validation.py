@@ -92,7 +92,7 @@ def validate(obj: Any) -> list[FieldError]:
 
 
 def validate_update(new: Any, old: Any, *, subresource: str = "") -> list[FieldError]:
-    """Every fault of the change from ``old`` to ``new``; what is wrong with ``new`` itself, ``validate`` says.
+    """Every fault of the change from ``old`` to ``new``; ``validate`` judges ``new`` by itself.
 
     ``subresource`` is how the change came in: the writer of "status" cannot touch the spec, so only metadata
     is judged; "resize" and "ephemeralcontainers" of a pod may change what a plain update may not.

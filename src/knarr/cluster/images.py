@@ -28,6 +28,7 @@ from pathlib import Path
 
 from knarr.cluster.commands import CommandError, run
 from knarr.cluster.pause import pause_program
+from knarr.kubelet.images import canonical_name
 
 __all__ = [
     "BUSYBOX_IMAGES",
@@ -246,17 +247,6 @@ def load_archive(socket: Path, archive: Path, name: str = "") -> list[str]:
     if not names:
         raise CommandError(f"expected an image archive (OCI or docker save), {archive} holds no image")
     return names
-
-
-def canonical_name(name: str) -> str:
-    """``busybox`` -> ``docker.io/library/busybox:latest``: the name under which containerd keeps an image."""
-    head, slash, _ = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif "." not in head and ":" not in head and head != "localhost":
-        name = f"docker.io/{name}"
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in last else f"{name}:latest"
 
 
 def _present(socket: Path) -> dict[str, str]:

@@ -19,6 +19,8 @@ from typing import Any
 from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.kit.clock import rfc3339
+from knarr.kubelet.images import canonical_name
+from knarr.kubelet.naming import container_hash
 from knarr.kubelet.pod_actions import should_be_restarted
 from knarr.kubelet.pod_cache import ContainerRecord, PodRecord
 from knarr.kubelet.pods import is_sidecar
@@ -80,6 +82,10 @@ def _status(
                 _vanished(pod, container, status, old)
         return status
     status = _converted(instances[0], old, runtime_name)
+    if instances[0].hash == container_hash(container):
+        # One image may have many names; the one that was asked for is the one to tell.
+        simulated = runtime_name == "simulated"
+        status.image = container.image if simulated else canonical_name(container.image)
     if len(instances) > 1:
         status.lastState = _converted(instances[1], None, runtime_name).state
     elif old is not None and status.restartCount > 0:

@@ -25,7 +25,14 @@ from knarr.kit.clock import Clock
 from knarr.kubelet.objects import ObjectSource
 from knarr.kubelet.runtime import contract as c
 
-__all__ = ["ContainerImage", "ImageError", "ImageManager", "credentials_for", "with_default_tag"]
+__all__ = [
+    "ContainerImage",
+    "ImageError",
+    "ImageManager",
+    "canonical_name",
+    "credentials_for",
+    "with_default_tag",
+]
 
 BACKOFF_BASE_S, BACKOFF_MAX_S = 10.0, 300.0
 MAX_BACKOFFS = 1024
@@ -206,6 +213,16 @@ def with_default_tag(image: str) -> str:
     """``busybox`` -> ``busybox:latest``; a tag or a digest is kept."""
     last = image.rpartition("/")[2]
     return image if ":" in last or "@" in last else f"{image}:latest"
+
+
+def canonical_name(name: str) -> str:
+    """``busybox`` -> ``docker.io/library/busybox:latest``: the name under which a runtime keeps an image."""
+    head, slash, _ = name.partition("/")
+    if not slash:
+        name = f"docker.io/library/{name}"
+    elif "." not in head and ":" not in head and head != "localhost":
+        name = f"docker.io/{name}"
+    return with_default_tag(name)
 
 
 def credentials_for(image: str, secret: core.Secret) -> list[c.AuthConfig]:

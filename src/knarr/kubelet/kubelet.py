@@ -38,7 +38,7 @@ from knarr.kubelet.node_status import NodeHealth, allocatable, capacity, initial
 from knarr.kubelet.objects import ObjectSource, TokenSource
 from knarr.kubelet.pleg import Pleg
 from knarr.kubelet.pod_cache import PodCache
-from knarr.kubelet.pod_host import LinuxPodHost, PodHost
+from knarr.kubelet.pod_host import LinuxPodHost, PodHost, termination_message
 from knarr.kubelet.pod_killer import PodKiller
 from knarr.kubelet.pod_sync import PodSync
 from knarr.kubelet.pod_workers import PodWorkers, Rejection, WorkerTools
@@ -106,7 +106,7 @@ class Kubelet:
             volumes=self.volumes,
             chance=chance,
         )
-        self.cache = PodCache(runtime)
+        self.cache = PodCache(runtime, termination_message) if host is None else PodCache(runtime)
         self.images = ImageManager(
             runtime, self.objects, self.recorder, clock=clock, serialize=config.serialize_image_pulls
         )

@@ -25,8 +25,10 @@ __all__ = ["Pleg"]
 
 log = get_logger("pleg")
 
-HINT_TRIES = 12
-HINT_PAUSE_S = 0.01
+#: Together about three seconds; what shows later is found by the next full look.
+HINT_TRIES, HINT_PAUSE_S, HINT_FACTOR = 12, 0.01, 1.5
+#: Hints being followed at once; more are left to the next full look.
+MAX_HINTS = 1000
 RECONNECT_S = 1.0
 #: Upstream calls the runtime unhealthy when no look has succeeded for this long.
 UNHEALTHY_AFTER_S = 180.0
@@ -97,24 +99,26 @@ class Pleg:
             await self._clock.sleep(RECONNECT_S)
 
     def _hint(self, changed_id: str) -> None:
-        uid = self._cache.pod_of(changed_id)
-        if uid is None:
-            # Not seen yet: whoever is making it looks for itself when done, and a look finds the rest.
-            return
-        if uid not in self._hinted:
-            self._hinted.add(uid)
-            self._hints.spawn(self._look(uid), name=f"pleg-{uid}")
+        if changed_id not in self._hinted and len(self._hinted) < MAX_HINTS:
+            self._hinted.add(changed_id)
+            self._hints.spawn(self._look(changed_id), name=f"pleg-{changed_id[:12]}")
 
-    async def _look(self, uid: str) -> None:
+    async def _look(self, changed_id: str) -> None:
+        """Look at the pod the container belongs to until its end shows."""
+        pause_s = HINT_PAUSE_S
         try:
-            before = self._cache.get(uid).fingerprint()
             for _ in range(HINT_TRIES):
-                record = await self._cache.refresh(uid)
-                if record.fingerprint() != before:
-                    break
-                await self._clock.sleep(HINT_PAUSE_S)
+                uid = self._cache.pod_of(changed_id)
+                # An end can be told before the start was noted; whoever is starting it will have noted it
+                # soon.
+                if uid is not None:
+                    await self._cache.refresh(uid)
+                    if not self._cache.is_running(changed_id):
+                        self._on_change({uid})
+                        return
+                await self._clock.sleep(pause_s)
+                pause_s *= HINT_FACTOR
         except c.RuntimeServiceError as error:
-            log.debug("look at pod failed", uid=uid, error=error)
+            log.debug("look at pod failed", container=changed_id, error=error)
         finally:
-            self._hinted.discard(uid)
-        self._on_change({uid})
+            self._hinted.discard(changed_id)

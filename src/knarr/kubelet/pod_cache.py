@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from knarr.kubelet import naming
@@ -96,9 +97,10 @@ class PodRecord:
 
 @dataclass(slots=True)
 class PodCache:
-    """Records by pod uid, as of the last look."""
+    """Records by pod uid, as of the last look. ``last_words`` reads what an ended container left behind."""
 
     runtime: c.Runtime
+    last_words: Callable[[c.ContainerStatus], str] = lambda status: ""
     records: dict[str, PodRecord] = field(default_factory=dict)
     _sandbox_statuses: dict[str, c.PodSandboxStatus] = field(default_factory=dict)
     _container_statuses: dict[str, c.ContainerStatus] = field(default_factory=dict)
@@ -110,6 +112,14 @@ class PodCache:
         """The uid of the pod a container or sandbox belongs to, if it has been seen."""
         status = self._container_statuses.get(runtime_id) or self._sandbox_statuses.get(runtime_id)
         return status.labels.get(naming.POD_UID_LABEL) if status is not None else None
+
+    def is_running(self, container_id: str) -> bool:
+        """Whether the container (or sandbox) ran at the last look."""
+        container = self._container_statuses.get(container_id)
+        if container is not None:
+            return container.state == c.CONTAINER_RUNNING
+        sandbox = self._sandbox_statuses.get(container_id)
+        return sandbox is not None and sandbox.state == c.SANDBOX_READY
 
     async def refresh(self, uid: str) -> PodRecord:
         """Look at one pod now."""
@@ -197,6 +207,8 @@ class PodCache:
                 known = await self.runtime.container_status(container.id)
             except c.NotFound:
                 return None
+            if known.state == c.CONTAINER_EXITED:
+                known.message = self.last_words(known) or known.message
             self._container_statuses[container.id] = known
         annotations = known.annotations
         return ContainerRecord(

@@ -21,7 +21,7 @@ from knarr.kit.chance import Chance
 from knarr.kubelet.cgroups import Cgroups
 from knarr.kubelet.dns import hosts_file
 from knarr.kubelet.fields import PodFacts
-from knarr.kubelet.naming import TERMINATION_PATH_ANNOTATION, log_directory
+from knarr.kubelet.naming import TERMINATION_PATH_ANNOTATION, TERMINATION_POLICY_ANNOTATION, log_directory
 from knarr.kubelet.resources import pod_cgroup, pod_cgroup_settings
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.volumes.manager import MountedVolume, VolumeManager
@@ -205,9 +205,10 @@ class SimulatedPodHost:
         return None
 
 
-def termination_message(status: c.ContainerStatus, policy: str) -> str:
+def termination_message(status: c.ContainerStatus) -> str:
     """What an ended container left behind as its last word: its termination log, or the end of its log."""
     path = status.annotations.get(TERMINATION_PATH_ANNOTATION, "")
+    policy = status.annotations.get(TERMINATION_POLICY_ANNOTATION, "")
     text = ""
     for mount in status.mounts:
         if path and mount.container_path == path:

@@ -54,6 +54,8 @@ T = TypeVar("T")
 
 RESTART_BASE_S = 10.0
 VOLUME_RETRY_BASE_S, VOLUME_RETRY_MAX_S = 0.5, 122.0
+#: A wait longer than this has the pod's status told meanwhile.
+PROGRESS_AFTER_S = 0.3
 SANDBOX_RETRY_BASE_S, SANDBOX_RETRY_MAX_S = 0.5, 10.0
 
 
@@ -78,6 +80,8 @@ class PodState:
     restarts: dict[str, _Restarts] = field(default_factory=dict)
     volume_retry: Backoff = field(default_factory=lambda: Backoff(VOLUME_RETRY_BASE_S, VOLUME_RETRY_MAX_S))
     sandbox_retry: Backoff = field(default_factory=lambda: Backoff(SANDBOX_RETRY_BASE_S, SANDBOX_RETRY_MAX_S))
+    #: Called when a round waits long for something: what has been reached so far is worth telling.
+    progress: Callable[[], Awaitable[object]] | None = None
     #: When to try again at the latest; None when nothing is due.
     retry_s: float | None = None
 
@@ -403,7 +407,11 @@ class PodSync:
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(state.stop.wait())
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED, timeout=PROGRESS_AFTER_S)
+            if not task.done() and not stop.done():
+                if state.progress is not None:
+                    await state.progress()
+                await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             raise Stopped

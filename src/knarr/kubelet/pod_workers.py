@@ -90,7 +90,7 @@ class _Worker:
         self.gone_from_api = pod is None
         self.rejection: Rejection | None = None
         self._tools = tools
-        self._state = PodState()
+        self._state = PodState(progress=self._progress)
         self._wake = asyncio.Event()
         self._wake.set()
         self._grace_s: int | None = None
@@ -233,6 +233,12 @@ class _Worker:
         tools.probes.update(pod, record)
         self._publish(record)
         return self.phase == SYNC and record.fingerprint() != before and not self._must_end()
+
+    async def _progress(self) -> None:
+        """Within a round that takes long: tell what there is by now."""
+        record = await self._tools.cache.refresh(self.uid)
+        if self.pod is not None:
+            self._publish(record)
 
     def _publish(self, record: PodRecord, *, finished: bool = False) -> core.PodStatus:
         assert self.pod is not None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from knarr.api.core import v1 as core
 from knarr.api.discovery import v1 as discovery
+from knarr.network.families import family_of
 
 __all__ = ["Chosen", "Endpoint", "choose", "endpoints_of_port", "is_local_external", "is_local_internal"]
 
@@ -63,10 +64,15 @@ def endpoints_of_port(
             continue
         for number in _ports(piece, port.name, protocol):
             for item in piece.endpoints:
-                if item.addresses:
-                    # Upstream, too, reads the first address only.
+                # Upstream, too, reads the first address only.
+                if item.addresses and _is(item.addresses[0], address_type):
                     found[item.addresses[0], number] = _endpoint(item, number)
     return sorted(found.values())
+
+
+def _is(address: str, address_type: str) -> bool:
+    family = family_of(address)
+    return family is not None and family.name == address_type and "/" not in address
 
 
 def _ports(piece: discovery.EndpointSlice, name: str, protocol: str) -> list[int]:
@@ -107,7 +113,7 @@ def choose(endpoints: Sequence[Endpoint], service: core.Service, *, node: str, z
 
 
 def _near(endpoints: Sequence[Endpoint], node: str, zone: str) -> Sequence[Endpoint]:
-    """Those the hints assign to this node or else its zone; all, as soon as one ready endpoint has no hint."""
+    """Those the hints assign to this node or else its zone; all, if one ready endpoint has no hint."""
     ready = [endpoint for endpoint in endpoints if endpoint.ready]
     if node and ready and all(endpoint.nodes for endpoint in ready):
         same_node = [endpoint for endpoint in ready if node in endpoint.nodes]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+from collections.abc import Iterable
 
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 
-__all__ = ["Nft", "NftError"]
+__all__ = ["Nft", "NftError", "delete_tables", "table_name"]
 
 #: How long one transaction may take; ten thousand services from nothing take about two seconds.
 APPLY_TIMEOUT_S = 60.0
@@ -22,6 +24,41 @@ APPLY_TIMEOUT_S = 60.0
 MAX_ERROR_CHARACTERS = 500
 
 log = get_logger("nft")
+
+
+def table_name(cluster: str, part: str) -> str:
+    """What a cluster's table for ``part`` (proxy, pods) is called, so that it can be found by the cluster's
+    name.
+    """
+    assert "-" not in part, "the part ends at the last dash"
+    return f"knarr-{cluster}-{part}"
+
+
+def delete_tables(cluster: str) -> None:
+    """Delete every table of a cluster in the current network namespace. Raises ``NftError``.
+
+    Blocking: for a command line that cleans up, also after a crash.
+    """
+    try:
+        listed = subprocess.run(["nft", "-j", "list", "tables"], check=True, capture_output=True, text=True)
+        doomed = _deletions(_tables(listed.stdout), cluster)
+        if doomed:
+            subprocess.run(["nft", "-f", "-"], input=doomed, check=True, capture_output=True, text=True)
+    except OSError as error:
+        raise NftError(f"nft cannot be run: {error}; install nftables") from error
+    except subprocess.CalledProcessError as error:
+        raise NftError(str(error.stderr).strip()[:MAX_ERROR_CHARACTERS]) from error
+
+
+def _tables(listing: str) -> list[tuple[str, str]]:
+    items = json.loads(listing)["nftables"]
+    return [(item["table"]["family"], item["table"]["name"]) for item in items if "table" in item]
+
+
+def _deletions(tables: Iterable[tuple[str, str]], cluster: str) -> str:
+    # By the whole name: "dev" must not take "dev-2" along.
+    doomed = [(family, name) for family, name in tables if name.rpartition("-")[0] == f"knarr-{cluster}"]
+    return "".join(f"delete table {family} {name}\n" for family, name in doomed)
 
 
 class NftError(Exception):
@@ -48,18 +85,7 @@ class Nft:
 
     async def tables(self) -> list[tuple[str, str]]:
         """The family and name of every table. Raises ``NftError``."""
-        listed = json.loads(await self._run("-j", "list", "tables"))["nftables"]
-        return [(item["table"]["family"], item["table"]["name"]) for item in listed if "table" in item]
-
-    async def delete_tables(self, prefix: str) -> None:
-        """Delete every table whose name begins with ``prefix``. Raises ``NftError``."""
-        doomed = [
-            f"delete table {family} {name}\n"
-            for family, name in await self.tables()
-            if name.startswith(prefix)
-        ]
-        if doomed:
-            await self.apply("".join(doomed))
+        return _tables(await self._run("-j", "list", "tables"))
 
     async def ruleset(self, family: str, name: str) -> str:
         """A table as nft prints it, for people and tests. Raises ``NftError`` when it does not exist."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ __all__ = ["Balance", "Fragment", "NodeView", "compile_service", "skipped"]
 AFFINITY_TIMEOUT_S = 10_800
 #: Services with this label are left to another proxy.
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+_UNSAFE = re.compile(r"[^A-Za-z0-9/._-]")
 #: nft allows 128 bytes for a chain's name.
 MAX_NAME = 100
 
@@ -90,7 +92,7 @@ def compile_service(
     view: NodeView,
     family: Family,
 ) -> Fragment:
-    """The share of one service; empty for services without packet rules or without an address of this family."""
+    """The share of one service; empty when it has no packet rules or no address of this family."""
     fragment = Fragment()
     cluster_ips = _addresses(service.spec.clusterIPs or [service.spec.clusterIP], family)
     if skipped(service) or not cluster_ips:
@@ -105,7 +107,7 @@ def compile_service(
 
 
 def _addresses(candidates: Iterable[str], family: Family) -> list[str]:
-    return [address for address in candidates if family_of(address) is family]
+    return [address for address in candidates if family_of(address) is family and "/" not in address]
 
 
 def _load_balancer_ips(service: core.Service, family: Family) -> list[str]:
@@ -138,7 +140,8 @@ class _PortRules:
         self.chosen = chosen
         self.family = family
         meta = service.metadata
-        self.full_name = f"{meta.namespace}/{meta.name}/{self.protocol}/{port.name}"
+        # Whatever an object is called, its name must not become nft's next word.
+        self.full_name = _UNSAFE.sub("_", f"{meta.namespace}/{meta.name}/{self.protocol}/{port.name}")
 
     def add(self, cluster_ip: str, view: NodeView) -> None:
         external_ips = _addresses(self.service.spec.externalIPs, self.family)

@@ -56,8 +56,8 @@ def test_the_other_answers():
             errors.conflict("", "pods", "a"),
             409,
             "Conflict",
-            'Operation cannot be fulfilled on pods "a": the object has been modified; please apply your changes to '
-            "the latest version and try again",
+            'Operation cannot be fulfilled on pods "a": the object has been modified; '
+            "please apply your changes to the latest version and try again",
         ),
         (errors.forbidden("", "pods", "", "no"), 403, "Forbidden", "pods is forbidden: no"),
         (errors.forbidden("", "pods", "a", "no"), 403, "Forbidden", 'pods "a" is forbidden: no'),

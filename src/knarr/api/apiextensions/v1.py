@@ -34,7 +34,7 @@ class CustomResourceDefinition(Struct, kw_only=True):
 
 
 class CustomResourceDefinitionCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     observedGeneration: Int64 = 0
     reason: str = ""

@@ -19,7 +19,7 @@ class APIService(Struct, kw_only=True):
 
 
 class APIServiceCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)

@@ -36,7 +36,7 @@ class DaemonSet(Struct, kw_only=True):
 
 
 class DaemonSetCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -85,8 +85,8 @@ class Deployment(Struct, kw_only=True):
 
 
 class DeploymentCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
-    lastUpdateTime: str | None = None
+    lastTransitionTime: Time | None = None
+    lastUpdateTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -137,7 +137,7 @@ class ReplicaSet(Struct, kw_only=True):
 
 
 class ReplicaSetCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -192,7 +192,7 @@ class StatefulSet(Struct, kw_only=True):
 
 
 class StatefulSetCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)

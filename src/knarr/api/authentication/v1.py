@@ -43,7 +43,7 @@ class TokenRequestSpec(Struct, kw_only=True):
 
 
 class TokenRequestStatus(Struct, kw_only=True):
-    expirationTimestamp: str | None = None
+    expirationTimestamp: Time | None = None
     token: str = ""
 
 

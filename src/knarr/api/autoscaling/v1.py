@@ -42,7 +42,7 @@ class HorizontalPodAutoscalerStatus(Struct, kw_only=True):
     currentCPUUtilizationPercentage: Int32 | None = None
     currentReplicas: Int32 = msgspec.field(default_factory=int)
     desiredReplicas: Int32 = msgspec.field(default_factory=int)
-    lastScaleTime: str | None = None
+    lastScaleTime: Time | None = None
     observedGeneration: Int64 | None = None
 
 

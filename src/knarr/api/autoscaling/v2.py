@@ -65,7 +65,7 @@ class HorizontalPodAutoscalerBehavior(Struct, kw_only=True):
 
 
 class HorizontalPodAutoscalerCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -92,7 +92,7 @@ class HorizontalPodAutoscalerStatus(Struct, kw_only=True):
     currentMetrics: list[MetricStatus] = []
     currentReplicas: Int32 = 0
     desiredReplicas: Int32 = msgspec.field(default_factory=int)
-    lastScaleTime: str | None = None
+    lastScaleTime: Time | None = None
     observedGeneration: Int64 | None = None
 
 

@@ -39,8 +39,8 @@ class CronJobSpec(Struct, kw_only=True):
 
 class CronJobStatus(Struct, kw_only=True):
     active: list[core.ObjectReference] = []
-    lastScheduleTime: str | None = None
-    lastSuccessfulTime: str | None = None
+    lastScheduleTime: Time | None = None
+    lastSuccessfulTime: Time | None = None
 
 
 class Job(Struct, kw_only=True):
@@ -52,8 +52,8 @@ class Job(Struct, kw_only=True):
 
 
 class JobCondition(Struct, kw_only=True):
-    lastProbeTime: str | None = None
-    lastTransitionTime: str | None = None
+    lastProbeTime: Time | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -89,12 +89,12 @@ class JobSpec(Struct, kw_only=True):
 class JobStatus(Struct, kw_only=True):
     active: Int32 = 0
     completedIndexes: str = ""
-    completionTime: str | None = None
+    completionTime: Time | None = None
     conditions: list[JobCondition] = []
     failed: Int32 = 0
     failedIndexes: str | None = None
     ready: Int32 | None = None
-    startTime: str | None = None
+    startTime: Time | None = None
     succeeded: Int32 = 0
     terminating: Int32 | None = None
     uncountedTerminatedPods: UncountedTerminatedPods | None = None

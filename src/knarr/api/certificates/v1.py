@@ -19,8 +19,8 @@ class CertificateSigningRequest(Struct, kw_only=True):
 
 
 class CertificateSigningRequestCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
-    lastUpdateTime: str | None = None
+    lastTransitionTime: Time | None = None
+    lastUpdateTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)

@@ -25,10 +25,10 @@ class LeaseList(Struct, kw_only=True):
 
 
 class LeaseSpec(Struct, kw_only=True):
-    acquireTime: str | None = None
+    acquireTime: Time | None = None
     holderIdentity: str | None = None
     leaseDurationSeconds: Int32 | None = None
     leaseTransitions: Int32 | None = None
     preferredHolder: str | None = None
-    renewTime: str | None = None
+    renewTime: Time | None = None
     strategy: str | None = None

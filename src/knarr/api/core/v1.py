@@ -270,17 +270,17 @@ class ContainerState(Struct, kw_only=True):
 
 
 class ContainerStateRunning(Struct, kw_only=True):
-    startedAt: str | None = None
+    startedAt: Time | None = None
 
 
 class ContainerStateTerminated(Struct, kw_only=True):
     containerID: str = ""
     exitCode: Int32 = msgspec.field(default_factory=int)
-    finishedAt: str | None = None
+    finishedAt: Time | None = None
     message: str = ""
     reason: str = ""
     signal: Int32 = 0
-    startedAt: str | None = None
+    startedAt: Time | None = None
 
 
 class ContainerStateWaiting(Struct, kw_only=True):
@@ -428,10 +428,10 @@ class Event(Struct, kw_only=True):
     metadata: meta.ObjectMeta = msgspec.field(default_factory=meta.ObjectMeta)
     action: str = ""
     count: Int32 = 0
-    eventTime: str | None = None
-    firstTimestamp: str | None = None
+    eventTime: Time | None = None
+    firstTimestamp: Time | None = None
     involvedObject: ObjectReference = msgspec.field(default_factory=lambda: ObjectReference())
-    lastTimestamp: str | None = None
+    lastTimestamp: Time | None = None
     message: str = ""
     reason: str = ""
     related: ObjectReference | None = None
@@ -451,7 +451,7 @@ class EventList(Struct, kw_only=True):
 
 class EventSeries(Struct, kw_only=True):
     count: Int32 = 0
-    lastObservedTime: str | None = None
+    lastObservedTime: Time | None = None
 
 
 class EventSource(Struct, kw_only=True):
@@ -686,7 +686,7 @@ class Namespace(Struct, kw_only=True):
 
 
 class NamespaceCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -734,8 +734,8 @@ class NodeAllocatableResourceClaimStatus(Struct, kw_only=True):
 
 
 class NodeCondition(Struct, kw_only=True):
-    lastHeartbeatTime: str | None = None
-    lastTransitionTime: str | None = None
+    lastHeartbeatTime: Time | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -870,8 +870,8 @@ class PersistentVolumeClaim(Struct, kw_only=True):
 
 
 class PersistentVolumeClaimCondition(Struct, kw_only=True):
-    lastProbeTime: str | None = None
-    lastTransitionTime: str | None = None
+    lastProbeTime: Time | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -960,7 +960,7 @@ class PersistentVolumeSpec(Struct, kw_only=True):
 
 
 class PersistentVolumeStatus(Struct, kw_only=True):
-    lastPhaseTransitionTime: str | None = None
+    lastPhaseTransitionTime: Time | None = None
     message: str = ""
     phase: str = ""
     reason: str = ""
@@ -1009,8 +1009,8 @@ class PodCertificateProjection(Struct, kw_only=True):
 
 
 class PodCondition(Struct, kw_only=True):
-    lastProbeTime: str | None = None
-    lastTransitionTime: str | None = None
+    lastProbeTime: Time | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     observedGeneration: Int64 = 0
     reason: str = ""
@@ -1154,7 +1154,7 @@ class PodStatus(Struct, kw_only=True):
     resize: str = ""
     resourceClaimStatuses: list[PodResourceClaimStatus] = []
     resources: ResourceRequirements | None = None
-    startTime: str | None = None
+    startTime: Time | None = None
 
 
 class PodTemplate(Struct, kw_only=True):
@@ -1251,7 +1251,7 @@ class ReplicationController(Struct, kw_only=True):
 
 
 class ReplicationControllerCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = msgspec.field(default_factory=str)
@@ -1555,7 +1555,7 @@ class TCPSocketAction(Struct, kw_only=True):
 class Taint(Struct, kw_only=True):
     effect: str = msgspec.field(default_factory=str)
     key: str = msgspec.field(default_factory=str)
-    timeAdded: str | None = None
+    timeAdded: Time | None = None
     value: str = ""
 
 

@@ -17,10 +17,10 @@ class Event(Struct, kw_only=True):
     metadata: meta.ObjectMeta = msgspec.field(default_factory=meta.ObjectMeta)
     action: str = ""
     deprecatedCount: Int32 = 0
-    deprecatedFirstTimestamp: str | None = None
-    deprecatedLastTimestamp: str | None = None
+    deprecatedFirstTimestamp: Time | None = None
+    deprecatedLastTimestamp: Time | None = None
     deprecatedSource: core.EventSource = msgspec.field(default_factory=core.EventSource)
-    eventTime: str | None = None
+    eventTime: Time | None = None
     note: str = ""
     reason: str = ""
     regarding: core.ObjectReference = msgspec.field(default_factory=core.ObjectReference)
@@ -40,4 +40,4 @@ class EventList(Struct, kw_only=True):
 
 class EventSeries(Struct, kw_only=True):
     count: Int32 = msgspec.field(default_factory=int)
-    lastObservedTime: str | None = None
+    lastObservedTime: Time | None = None

@@ -28,7 +28,7 @@ class FlowSchema(Struct, kw_only=True):
 
 
 class FlowSchemaCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = ""
@@ -89,7 +89,7 @@ class PriorityLevelConfiguration(Struct, kw_only=True):
 
 
 class PriorityLevelConfigurationCondition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = ""
     reason: str = ""
     status: str = ""

@@ -53,7 +53,7 @@ class APIVersions(Struct, kw_only=True):
 
 
 class Condition(Struct, kw_only=True):
-    lastTransitionTime: str | None = None
+    lastTransitionTime: Time | None = None
     message: str = msgspec.field(default_factory=str)
     observedGeneration: Int64 = 0
     reason: str = msgspec.field(default_factory=str)
@@ -114,14 +114,14 @@ class ManagedFieldsEntry(Struct, kw_only=True):
     manager: str = ""
     operation: str = ""
     subresource: str = ""
-    time: str | None = None
+    time: Time | None = None
 
 
 class ObjectMeta(Struct, kw_only=True):
     annotations: dict[str, str] = {}
-    creationTimestamp: str | None = None
+    creationTimestamp: Time | None = None
     deletionGracePeriodSeconds: Int64 | None = None
-    deletionTimestamp: str | None = None
+    deletionTimestamp: Time | None = None
     finalizers: list[str] = []
     generateName: str = ""
     generation: Int64 = 0

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from knarr.kit.clock import parse_rfc3339
 
+INVALID = "<invalid>"
 MINUTE_S = 60
 HOUR_S = 3600
 DAY_H = 24
@@ -19,7 +20,7 @@ def human_duration(seconds: float) -> str:
     """``45s``, ``3m20s``, ``5h12m``, ``2d4h``, ``3y10d``."""
     whole = int(seconds)
     if whole < -1:
-        return "<invalid>"
+        return INVALID
     if whole < 0:
         return "0s"
     if whole < 2 * MINUTE_S:
@@ -48,11 +49,18 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 def between(start: str, end: str) -> str:
     """From one API time to another."""
-    return human_duration((parse_rfc3339(end) - parse_rfc3339(start)).total_seconds())
+    try:
+        return human_duration((parse_rfc3339(end) - parse_rfc3339(start)).total_seconds())
+    except ValueError:
+        return INVALID
 
 
 def since(moment: str | None, now: datetime) -> str:
     """How long ago an API time was; ``<unknown>`` for none."""
     if not moment:
         return "<unknown>"
-    return human_duration((now - parse_rfc3339(moment)).total_seconds())
+    try:
+        return human_duration((now - parse_rfc3339(moment)).total_seconds())
+    except ValueError:
+        # The form is checked when an object comes in, but there is a 31 February that passes.
+        return INVALID

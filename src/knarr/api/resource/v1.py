@@ -23,7 +23,7 @@ class AllocatedDeviceStatus(Struct, kw_only=True):
 
 
 class AllocationResult(Struct, kw_only=True):
-    allocationTimestamp: str | None = None
+    allocationTimestamp: Time | None = None
     devices: DeviceAllocationResult = msgspec.field(default_factory=lambda: DeviceAllocationResult())
     nodeSelector: core.NodeSelector | None = None
 
@@ -182,7 +182,7 @@ class DeviceSubRequest(Struct, kw_only=True):
 class DeviceTaint(Struct, kw_only=True):
     effect: str = msgspec.field(default_factory=str)
     key: str = msgspec.field(default_factory=str)
-    timeAdded: str | None = None
+    timeAdded: Time | None = None
     value: str = ""
 
 

@@ -157,7 +157,7 @@ class VolumeAttributesClassList(Struct, kw_only=True):
 class VolumeError(Struct, kw_only=True):
     errorCode: Int32 | None = None
     message: str = ""
-    time: str | None = None
+    time: Time | None = None
 
 
 class VolumeNodeResources(Struct, kw_only=True):
