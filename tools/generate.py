@@ -31,6 +31,7 @@ FIELD_NAMES = [
     "Number",
     "Quantity",
     "Struct",
+    "Time",
     "empty_dict",
     "empty_list",
 ]

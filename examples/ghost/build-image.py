@@ -39,6 +39,7 @@ KEPT = re.compile(r"/(?:ghost|core|content|i18n|handlebars|caniuse-lite|node-abi
 def main() -> None:
     parser = argparse.ArgumentParser(description=f"Build {NAME} from npm and Debian packages.")
     parser.add_argument("--no-load", action="store_true", help="only build")
+    parser.add_argument("--keep", action="store_true", help="keep what was installed, to build again")
     parser.add_argument(
         "--cluster", default="", help="the cluster to load into (default: the only one running)"
     )
@@ -50,7 +51,8 @@ def main() -> None:
         program = install_ghost(work)
         say("packing the image")
         pack(program, work, archive)
-        shutil.rmtree(work)
+        if not options.keep:
+            shutil.rmtree(work)
     say(f"image archive: {archive} ({archive.stat().st_size // 2**20} MiB)")
     if not options.no_load:
         command = [sys.executable, "-m", "knarr.cli.main", "image", "load", str(archive)]
@@ -170,7 +172,7 @@ def add_system(tar: tarfile.TarFile, program: Path) -> None:
     busybox = Path(shutil.which("busybox") or "")
     add_file(tar, busybox, "bin/busybox", 0o755)
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    for applet in applets:
+    for applet in sorted(set(applets) - {"busybox"}):
         add_link(tar, f"bin/{applet}", "busybox")
     add_link(tar, "usr/bin/env", "/bin/busybox")
     node = Path(os.path.realpath(shutil.which("node") or ""))

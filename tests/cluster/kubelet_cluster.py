@@ -1,11 +1,12 @@
-"""An API server and kubelets with simulated runtimes in one process, on virtual time; for the kubelet's own tests."""
+"""An API server and kubelets with simulated runtimes in one process, on virtual time; for the kubelet's
+own tests.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,41 @@ from knarr.store.memory import MemoryStore
 ADMIN = UserInfo("admin", ("system:masters",))
 
 
-@dataclass
-class TestCluster:
-    server: APIServer
-    client: Client
-    clock: VirtualClock
-    runtime: SimulatedRuntime
-    kubelet: Kubelet
+class SimulatedCluster:
+    def __init__(
+        self, client: Client, clock: VirtualClock, chance: Chance, runtime: SimulatedRuntime, root: Path
+    ) -> None:
+        self.client = client
+        self.clock = clock
+        self.runtime = runtime
+        self._chance = chance
+        self._root = root
+        self._tasks: list[asyncio.Future[None]] = []
+
+    def start_kubelet(self) -> None:
+        factory = InformerFactory(self.client, clock=self.clock, chance=self._chance)
+        self.kubelet = Kubelet(
+            self.client,
+            factory,
+            runtime=self.runtime,
+            node_name="n1",
+            addresses=["192.168.0.1"],
+            clock=self.clock,
+            chance=self._chance,
+            config=KubeletConfig(root_dir=self._root),
+            host=SimulatedPodHost(),
+            machine=simulated_machine(),
+        )
+        self._tasks = [asyncio.ensure_future(factory.run()), asyncio.ensure_future(self.kubelet.run())]
+
+    async def stop_kubelet(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def restart_kubelet(self) -> None:
+        await self.stop_kubelet()
+        self.start_kubelet()
 
     async def pod(self, name: str) -> core.Pod:
         return await self.client.get(core.Pod, name, namespace="default")
@@ -86,45 +115,40 @@ def make_pod(name: str, *, annotations: dict[str, str] | None = None, **spec: An
 
 
 @asynccontextmanager
-async def test_cluster(
+async def simulated_cluster(
     root: Path, *, start_latency_s: float = 0.05, missing_images: frozenset[str] = frozenset()
-) -> AsyncIterator[TestCluster]:
+) -> AsyncIterator[SimulatedCluster]:
     clock, chance = VirtualClock(), Chance(7)
-    key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    server = APIServer(MemoryStore(clock), ServerConfig(pem, address="10.0.0.1"), clock=clock, chance=chance)
+    config = ServerConfig(_service_account_key(), address="10.0.0.1")
+    server = APIServer(MemoryStore(clock), config, clock=clock, chance=chance)
     client = Client(LoopbackTransport(server, ADMIN))
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(server.run())]
-        await server.ready.wait()
-        factory = InformerFactory(client, clock=clock, chance=chance)
-        tasks.append(group.create_task(factory.run()))
-        await client.create(
-            core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="default"))
-        )
+    serving = asyncio.ensure_future(server.run())
+    started = asyncio.ensure_future(server.ready.wait())
+    cluster: SimulatedCluster | None = None
+    try:
+        await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+        account = core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="default"))
+        await client.create(account)
         runtime = SimulatedRuntime(
             clock, chance, start_latency_s=start_latency_s, missing_images=missing_images
         )
-        kubelet = Kubelet(
-            client,
-            factory,
-            runtime=runtime,
-            node_name="n1",
-            addresses=["192.168.0.1"],
-            clock=clock,
-            chance=chance,
-            config=KubeletConfig(root_dir=root),
-            host=SimulatedPodHost(),
-            machine=simulated_machine(),
-        )
-        tasks.append(group.create_task(kubelet.run()))
-        try:
-            yield TestCluster(server, client, clock, runtime, kubelet)
-        finally:
-            for task in tasks:
-                task.cancel()
+        cluster = SimulatedCluster(client, clock, chance, runtime, root)
+        cluster.start_kubelet()
+        yield cluster
+    finally:
+        if cluster is not None:
+            await cluster.stop_kubelet()
+        for task in (serving, started):
+            task.cancel()
+        await asyncio.gather(serving, started, return_exceptions=True)
+
+
+def _service_account_key() -> bytes:
+    return rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:

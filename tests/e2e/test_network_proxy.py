@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from network_lab import Lab, lab
@@ -13,6 +16,7 @@ from knarr.api.core import v1 as core
 from knarr.api.discovery import v1 as discovery
 from knarr.api.meta import v1 as meta
 from knarr.kit.clock import RealClock
+from knarr.network.conntrack import stale, udp_ways
 from knarr.network.families import IPV4
 from knarr.network.nft import Nft
 from knarr.network.rules import Table, TableConfig
@@ -78,7 +82,7 @@ def test_connections_to_a_service_take_turns_from_a_pod_and_from_the_node(made: 
     for source in (client, made.node):
         answers = [line.split()[0] for line in made.ask(source, "10.96.0.10", 80, count=10)]
         assert Counter(answers) == {"a": 5, "b": 5}, answers
-        assert all(one != two for one, two in zip(answers, answers[1:], strict=False)), answers
+        assert all(one != two for one, two in pairwise(answers)), answers
 
 
 def test_a_pod_keeps_its_address_and_reaches_itself_and_a_stranger_is_masqueraded(made: Lab) -> None:
@@ -158,6 +162,54 @@ def test_external_traffic_policy_local_keeps_the_address_and_drops_without_a_loc
     rules.set(local, piece(a_ip, node="n2"))
     assert made.ask(stranger, "192.0.2.1", 30080) == ["timeout"]
     assert made.ask(client, "192.0.2.1", 30080)[0].startswith("a ")
+
+
+#: A client that keeps its socket: one datagram and its answer for every line it is given.
+STEADY = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(2)
+s.connect((sys.argv[1], 80))
+for _ in sys.stdin:
+    s.send(b"?")
+    try:
+        print(s.recv(100).decode(), flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+def test_datagrams_of_one_socket_follow_the_service_to_its_new_endpoint(made: Lab) -> None:
+    rules = Rules(made)
+    (client, _), (a, a_ip), (b, b_ip) = made.pod(), made.pod(), made.pod()
+    made.serve(a, "a", kind="udp")
+    made.serve(b, "b", kind="udp")
+    one = service("dns", "10.96.0.11", protocol="UDP")
+    rules.set(one, piece(a_ip, protocol="UDP"))
+    command = ["nsenter", f"--net=/run/netns/{client}", sys.executable, "-c", STEADY, "10.96.0.11"]
+    steady = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    made.servers.append(steady)
+    assert steady.stdin is not None and steady.stdout is not None
+
+    def next_answer() -> str:
+        print("next", file=steady.stdin, flush=True)
+        return steady.stdout.readline().split()[0]  # type: ignore[union-attr]
+
+    assert next_answer() == "a"
+    rules.set(one, piece(b_ip, protocol="UDP"))
+    assert next_answer() == "a", "without the cleaning this test would prove nothing"
+    fragments = [
+        compile_service(one, [piece(ip, protocol="UDP")], view=NodeView("n1"), family=IPV4)
+        for ip in (a_ip, b_ip)
+    ]
+    old, new = map(udp_ways, fragments)
+    script = (
+        "import asyncio; from knarr.network.conntrack import Conntrack;"
+        f"asyncio.run(Conntrack().forget({stale(old, new)!r}))"
+    )
+    made.inside(made.node, sys.executable, "-c", script)
+    assert next_answer() == "b"
+    steady.stdin.close()
 
 
 def test_a_load_balancer_lets_only_its_source_ranges_in(made: Lab) -> None:

@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from knarr.api.quantity import Quantity, canonical
-from knarr.api.shapes import Shape, struct_fields
+from knarr.api.shapes import Shape, moment_fields, struct_fields
+from knarr.kit.clock import parse_rfc3339
 
 __all__ = [
     "DecodeError",
+    "check_moments",
     "copy",
     "decode",
     "encode",
@@ -169,7 +171,9 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     text, raw = (match[1], match[2]) if match else (message, "")
     path = raw.removeprefix(".").replace("[...]", "")
     if text.startswith("Expected `str` matching regex"):
-        return DecodeError(path, _pattern_problem(data, path, text))
+        return DecodeError(path, "illegal base64 data at input byte 0")
+    if text.startswith("Expected `str` of length"):
+        return DecodeError(path, _moment_problem(_value_at(data, path)))
     expected = EXPECTED.match(text)
     if expected is None or not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
         return DecodeError(path, text)
@@ -186,12 +190,8 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     return DecodeError(path, f"json: cannot unmarshal {got} into {where} of type {target}")
 
 
-def _pattern_problem(data: Any, path: str, text: str) -> str:
-    """Two kinds of text have a form: moments and bytes."""
-    if "A-Za-z0-9+/" in text:
-        return "illegal base64 data at input byte 0"
-    value, layout = _value_at(data, path), "2006-01-02T15:04:05Z07:00"
-    return f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"'
+def _moment_problem(value: str) -> str:
+    return f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
 
 
 def _value_at(data: Any, path: str) -> Any:
@@ -226,11 +226,55 @@ def _go_type(shape: Shape) -> str:
     return GO_LEAVES.get(shape.type, "interface {}")
 
 
+def check_moments(obj: msgspec.Struct) -> None:
+    """Read every moment in an object, for objects that come from clients.
+
+    Raises ``DecodeError`` for the first bad one.
+    """
+    _check_moments(obj, Shape("struct", type(obj)), "")
+
+
+def _check_moments(value: Any, shape: Shape, path: str) -> None:
+    if shape.form == "moment":
+        try:
+            parse_rfc3339(value)
+        except (ValueError, OverflowError):
+            raise DecodeError(path, _moment_problem(value)) from None
+    elif shape.form == "struct":
+        for name, inner in moment_fields(shape.type):
+            if (part := getattr(value, name)) is not None:
+                _check_moments(part, inner, f"{path}.{name}" if path else name)
+    elif shape.element is not None:
+        keys = enumerate(value) if shape.form == "list" else value.items()
+        for key, item in keys:
+            _check_moments(item, shape.element, f"{path}[{key}]")
+
+
 def unknown_fields(cls: type[msgspec.Struct], data: Any) -> list[str]:
     """The paths of fields ``cls`` does not have, in the order they stand: ``spec.containers[0].foo``."""
+    shape = Shape("struct", cls)
+    if _all_known(data, shape):
+        return []
     found: list[str] = []
-    _collect_unknown(data, Shape("struct", cls), "", found)
+    _collect_unknown(data, shape, "", found)
     return found
+
+
+def _all_known(value: Any, shape: Shape) -> bool:
+    """Whether there is no unknown field. The usual case, so it keeps no paths."""
+    if isinstance(value, dict):
+        if shape.form == "struct":
+            fields = struct_fields(shape.type)
+            for key, item in value.items():
+                inner = fields.get(key)
+                if inner is None or (isinstance(item, dict | list) and not _all_known(item, inner)):
+                    return False
+        elif shape.form == "map" and shape.element is not None:
+            return all(_all_known(item, shape.element) for item in value.values())
+    elif isinstance(value, list) and shape.element is not None:
+        element = shape.element
+        return all(_all_known(item, element) for item in value if isinstance(item, dict | list))
+    return True
 
 
 def _collect_unknown(value: Any, shape: Shape, path: str, found: list[str]) -> None:
@@ -254,10 +298,27 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as it was written: with its duplicates."""
 
 
+class _DuplicateKey(Exception):
+    """There is at least one; which, a slower reading tells."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _DuplicateKey
+    return result
+
+
 def duplicate_fields(data: bytes | str) -> list[str]:
-    """The paths of object keys written more than once."""
+    """The paths of object keys written more than once. Raises ``DecodeError`` for what is no JSON."""
     found: list[str] = []
-    _collect_duplicates(json.loads(data, object_pairs_hook=_Pairs), "", found)
+    try:
+        try:
+            json.loads(data, object_pairs_hook=_unique)
+        except _DuplicateKey:
+            _collect_duplicates(json.loads(data, object_pairs_hook=_Pairs), "", found)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("", str(error)) from None
     return found
 
 
@@ -276,7 +337,13 @@ def _collect_duplicates(value: Any, path: str, found: list[str]) -> None:
 
 
 def strict_errors(cls: type[msgspec.Struct], data: bytes | str) -> list[str]:
-    """What strict field validation has to say about a body, in upstream's words; empty if nothing."""
-    duplicates = [f'duplicate field "{path}"' for path in duplicate_fields(data)]
-    unknown = [f'unknown field "{path}"' for path in unknown_fields(cls, parse_json(data))]
-    return duplicates + unknown
+    """What strict field validation has to say about a body, in upstream's words; empty if nothing.
+
+    Raises ``DecodeError`` for what is no JSON.
+    """
+    parsed = parse_json(data)
+    unknown = [f'unknown field "{path}"' for path in unknown_fields(cls, parsed)]
+    # Clients write compact JSON: if what was read writes back to the same bytes, nothing was there twice.
+    if _encoder.encode(parsed) == (data.encode() if isinstance(data, str) else data).strip():
+        return unknown
+    return [f'duplicate field "{path}"' for path in duplicate_fields(data)] + unknown

@@ -38,8 +38,10 @@ DNS1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 LABEL_VALUE = f"({QUALIFIED})?"
 CONFIG_KEY = "[-._a-zA-Z0-9]+"
+WILDCARD = r"\*\." + SUBDOMAIN
 LABEL_RE, SUBDOMAIN_RE, DNS1035_RE = re.compile(LABEL), re.compile(SUBDOMAIN), re.compile(DNS1035)
 QUALIFIED_RE, CONFIG_KEY_RE = re.compile(QUALIFIED), re.compile(CONFIG_KEY)
+WILDCARD_RE = re.compile(WILDCARD)
 ENV_VAR_RE = re.compile(r"[ -<>-~]+")
 PORT_NAME_RE = re.compile(r"[-a-z0-9]+")
 
@@ -78,6 +80,13 @@ def regex_problem(text: str, pattern: str, *examples: str) -> str:
     return f"{text} (e.g. {shown}regex used for validation is '{pattern}')"
 
 
+# Made once: names are judged far more often than they are found wanting.
+LABEL_PROBLEM = regex_problem(LABEL_TEXT, LABEL, "my-name", "123-abc")
+SUBDOMAIN_PROBLEM = regex_problem(SUBDOMAIN_TEXT, SUBDOMAIN, "example.com")
+DNS1035_PROBLEM = regex_problem(DNS1035_TEXT, DNS1035, "my-name", "abc-123")
+WILDCARD_PROBLEM = regex_problem(WILDCARD_TEXT, WILDCARD, "*.example.com")
+
+
 def too_long(limit: int) -> str:
     return f"must be no more than {limit} bytes"
 
@@ -91,43 +100,22 @@ def _judge(text: str, matcher: re.Pattern[str], *, limit: int, problem: str) -> 
 
 def dns1123_label(text: str) -> list[str]:
     """``my-name``: names of namespaces, containers, volumes."""
-    return _judge(
-        text,
-        LABEL_RE,
-        limit=LABEL_MAX,
-        problem=regex_problem(LABEL_TEXT, LABEL, "my-name", "123-abc"),
-    )
+    return _judge(text, LABEL_RE, limit=LABEL_MAX, problem=LABEL_PROBLEM)
 
 
 def dns1123_subdomain(text: str) -> list[str]:
     """``example.com``: names of most objects."""
-    return _judge(
-        text,
-        SUBDOMAIN_RE,
-        limit=SUBDOMAIN_MAX,
-        problem=regex_problem(SUBDOMAIN_TEXT, SUBDOMAIN, "example.com"),
-    )
+    return _judge(text, SUBDOMAIN_RE, limit=SUBDOMAIN_MAX, problem=SUBDOMAIN_PROBLEM)
 
 
 def dns1035_label(text: str) -> list[str]:
     """``my-name``, not beginning with a digit: names of services."""
-    return _judge(
-        text,
-        DNS1035_RE,
-        limit=LABEL_MAX,
-        problem=regex_problem(DNS1035_TEXT, DNS1035, "my-name", "abc-123"),
-    )
+    return _judge(text, DNS1035_RE, limit=LABEL_MAX, problem=DNS1035_PROBLEM)
 
 
 def wildcard_dns1123_subdomain(text: str) -> list[str]:
     """``*.example.com``: hosts of ingresses."""
-    pattern = r"\*\." + SUBDOMAIN
-    return _judge(
-        text,
-        re.compile(pattern),
-        limit=SUBDOMAIN_MAX,
-        problem=regex_problem(WILDCARD_TEXT, pattern, "*.example.com"),
-    )
+    return _judge(text, WILDCARD_RE, limit=SUBDOMAIN_MAX, problem=WILDCARD_PROBLEM)
 
 
 def qualified_name(text: str) -> list[str]:

@@ -11,11 +11,10 @@ upstream's texts.
 
 from __future__ import annotations
 
-import copy as copying
 import re
 from typing import Any
 
-from knarr.api.strategic import PatchError, strategic_merge
+from knarr.api.strategic import TOO_DEEP, PatchError, copy_plain, strategic_merge
 
 __all__ = [
     "MAX_JSON_PATCH_OPERATIONS",
@@ -35,15 +34,25 @@ INDEX = re.compile(r"0|-?[1-9][0-9]*")
 
 
 def merge_patch(original: Any, patch: Any) -> Any:
-    """RFC 7386: null removes, maps merge, everything else replaces."""
+    """RFC 7386:
+
+    null removes, maps merge, everything else replaces. Raises ``PatchError`` if nested too deep.
+    """
+    try:
+        return _merge(original, patch)
+    except RecursionError:
+        raise PatchError(TOO_DEEP) from None
+
+
+def _merge(original: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
-        return copying.deepcopy(patch)
+        return copy_plain(patch)
     result = dict(original) if isinstance(original, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merge_patch(result.get(key), value)
+            result[key] = _merge(result.get(key), value)
     return result
 
 
@@ -68,9 +77,12 @@ def json_patch(document: Any, operations: Any) -> Any:
     """
     if not isinstance(operations, list) or not all(isinstance(operation, dict) for operation in operations):
         raise PatchError("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
-    holder = _Holder(copying.deepcopy(document))
-    for operation in operations:
-        holder.apply(operation)
+    try:
+        holder = _Holder(copy_plain(document))
+        for operation in operations:
+            holder.apply(operation)
+    except RecursionError:
+        raise PatchError(TOO_DEEP) from None
     return holder.document
 
 
@@ -88,11 +100,11 @@ class _Holder:
             raise PatchError(f"{kind} operation does not apply: missing path: missing value")
         match kind:
             case "add":
-                self.add(path, copying.deepcopy(self.value(operation)), kind="add")
+                self.add(path, copy_plain(self.value(operation)), kind="add")
             case "remove":
                 self.remove(path, kind="remove")
             case "replace":
-                self.replace(path, copying.deepcopy(self.value(operation)))
+                self.replace(path, copy_plain(self.value(operation)))
             case "move":
                 moved = self.remove(self.source(operation), kind="move")
                 self.add(path, moved, kind="move")
@@ -101,7 +113,7 @@ class _Holder:
                 self.copied_nodes += _size(found)
                 if self.copied_nodes > MAX_COPIED_NODES:
                     raise PatchError("copy operation exceeds the limit of accumulated copy size")
-                self.add(path, copying.deepcopy(found), kind="copy")
+                self.add(path, copy_plain(found), kind="copy")
             case "test":
                 self.test(path, operation.get("value"))
             case _:

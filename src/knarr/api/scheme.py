@@ -154,16 +154,18 @@ def group_versions() -> tuple[str, ...]:
 
 @cache
 def type_of(api_version: str, kind: str) -> Any:
-    """The struct of any built-in kind, with or without a resource (``PodList``, ``Eviction``, ``Status``);
-    None if unknown.
+    """The struct of any built-in kind; None if unknown.
+
+    Kinds without a resource have one too: ``PodList``, ``Eviction``, ``Status``, ``Table``.
     """
     group, _, version = api_version.rpartition("/")
-    if api_version != "v1" and api_version not in group_versions():
+    if api_version == "meta.k8s.io/v1":
+        return getattr(importlib.import_module("knarr.api.meta.tables"), kind, None)
+    if api_version not in group_versions():
         return None
     found = _module_type(group, version, kind)
     if found is None and api_version == "v1":
         found = _module_type("meta", "v1", kind)
-    is_kind = (
-        isinstance(found, type) and issubclass(found, msgspec.Struct) and "kind" in found.__struct_fields__
-    )
-    return found if is_kind else None
+    is_struct = isinstance(found, type) and issubclass(found, msgspec.Struct)
+    # Parts of kinds live in the same modules; some even have a field named kind. Only a kind knows its own.
+    return found if is_struct and getattr(found(), "kind", None) == kind else None

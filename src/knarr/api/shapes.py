@@ -15,11 +15,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-__all__ = ["Shape", "shape_of", "struct_fields"]
+__all__ = ["Shape", "moment_fields", "shape_of", "struct_fields"]
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """``form`` is struct, list, map, any or leaf. ``type`` is the struct or the leaf's Python type.
+    """``form`` is struct, list, map, any, moment or leaf. ``type`` is the struct or the leaf's Python type.
 
     ``bits`` is the width of a whole number, 0 for anything else.
     """
@@ -36,7 +36,7 @@ def shape_of(annotation: Any) -> Shape:
     if get_origin(annotation) is Annotated:
         base, meta = get_args(annotation)
         bits = 0 if base is not int else 32 if meta.ge == -(2**31) else 64
-        return Shape("leaf", base, bits=bits)
+        return Shape("moment" if meta.min_length else "leaf", base, bits=bits)
     if annotation is Any:
         return Shape("any", nullable=True)
     origin = get_origin(annotation)
@@ -69,3 +69,26 @@ def struct_fields(cls: type[msgspec.Struct]) -> dict[str, Shape]:
     """Wire name to shape."""
     # The resolver msgspec itself uses: it understands forward references across the generated modules.
     return {field.encode_name: shape_of(field.type) for field in msgspec.structs.fields(cls)}
+
+
+@cache
+def moment_fields(cls: type[msgspec.Struct]) -> tuple[tuple[str, Shape], ...]:
+    """The fields, by attribute name, that are moments or lead to some."""
+    found = []
+    for field in msgspec.structs.fields(cls):
+        shape = shape_of(field.type)
+        if _leads_to_moment(shape, ()):
+            found.append((field.name, shape))
+    return tuple(found)
+
+
+def _leads_to_moment(shape: Shape, above: tuple[type, ...]) -> bool:
+    if shape.form == "struct":
+        # A type that holds itself (JSONSchemaProps) adds nothing the second time.
+        if shape.type in above:
+            return False
+        inner = struct_fields(shape.type).values()
+        return any(_leads_to_moment(part, (*above, shape.type)) for part in inner)
+    if shape.element is not None:
+        return _leads_to_moment(shape.element, above)
+    return shape.form == "moment"

@@ -11,7 +11,6 @@ types, ``facts`` has the merge keys. Invariant: the result holds no directive.
 
 from __future__ import annotations
 
-import copy as copying
 from typing import Any
 
 import msgspec
@@ -19,8 +18,9 @@ import msgspec
 from knarr.api.facts import FieldFacts, fields_of
 from knarr.api.shapes import Shape, struct_fields
 
-__all__ = ["PatchError", "strategic_merge"]
+__all__ = ["TOO_DEEP", "PatchError", "copy_plain", "strategic_merge"]
 
+TOO_DEEP = "exceeded max depth"
 DIRECTIVE = "$patch"
 RETAIN_KEYS = "$retainKeys"
 DELETE_PREFIX = "$deleteFromPrimitiveList/"
@@ -37,7 +37,19 @@ def strategic_merge(
     original: dict[str, Any], patch: dict[str, Any], cls: type[msgspec.Struct]
 ) -> dict[str, Any]:
     """``original`` with ``patch`` merged in; both are plain data of type ``cls``. Raises ``PatchError``."""
-    return _merge_map(copying.deepcopy(original), copying.deepcopy(patch), Shape("struct", cls))
+    try:
+        return _merge_map(copy_plain(original), copy_plain(patch), Shape("struct", cls))
+    except RecursionError:
+        raise PatchError(TOO_DEEP) from None
+
+
+def copy_plain(value: Any) -> Any:
+    """A copy of plain data, several times faster than ``copy.deepcopy``, which must reckon with cycles."""
+    if isinstance(value, dict):
+        return {key: copy_plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copy_plain(item) for item in value]
+    return value
 
 
 def _child(shape: Shape, key: str) -> tuple[Shape, FieldFacts]:

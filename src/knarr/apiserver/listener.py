@@ -89,6 +89,7 @@ class Listener:
             remote=http.remote or "",
             peer=_peer(http),
             can_tunnel=upgrading,
+            raw_headers=list(http.headers.items()) if upgrading else [],
         )
         response = await self._server.handle(request)
         if isinstance(response.body, Tunnel):

@@ -100,6 +100,8 @@ class Request:
     info: RequestInfo = field(default_factory=lambda: RequestInfo())
     warnings: list[str] = field(default_factory=list)
     can_tunnel: bool = False
+    raw_headers: list[tuple[str, str]] = field(default_factory=list)
+    """Every header line as it came; a tunnel passes them on, repeated ones included."""
 
 
 @dataclass(slots=True)

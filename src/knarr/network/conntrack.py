@@ -25,8 +25,7 @@ log = get_logger("conntrack")
 
 @dataclass(frozen=True, slots=True)
 class UdpWays:
-    """Where a service takes datagrams (``address . udp . port`` or ``udp . port``) and to whom it hands them.
-    """
+    """Where a service takes datagrams (``address . udp . port`` or ``udp . port``), and who gets them."""
 
     entrances: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()

@@ -45,7 +45,7 @@ class PodNetworkConfig:
     cluster: str
     node: str
     cluster_cidrs: tuple[str, ...]
-    """Ranges inside the cluster (pods, services, nodes): packets to them keep their source."""
+    """Pods' packets to these keep their source: pods, services, and the nodes if all have routes to pods."""
     cni_dir: Path = Path("/etc/cni/net.d")
     ipam_dir: Path = Path("/var/lib/cni/networks")
     bridge: str = "cni0"

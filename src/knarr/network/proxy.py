@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from knarr.api.core import v1 as core
 from knarr.api.discovery import v1 as discovery
@@ -23,6 +24,7 @@ from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 from knarr.network.conntrack import Conntrack, UdpWays, stale, udp_ways
 from knarr.network.families import FAMILIES, IPV4, Family, family_of
+from knarr.network.health_checks import HealthCheck, HealthChecks, health_check
 from knarr.network.nft import Nft, NftError, table_name
 from knarr.network.rules import Table, TableConfig
 from knarr.network.service_rules import Fragment, NodeView, compile_service
@@ -43,7 +45,7 @@ log = get_logger("proxy")
 
 
 class ServiceProxy:
-    """Runs until cancelled, and takes its tables away when it ends."""
+    """Runs until cancelled. The rules stay, as upstream's do: pods outlive a restart of their node's process."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class ServiceProxy:
         self._cluster = cluster
         self._view = NodeView(node, "", node_ports)
         self._conntrack = Conntrack()
+        self._checks = HealthChecks()
         self._services = factory.informer(core.Service)
         self._slices = factory.informer(discovery.EndpointSlice)
         self._node = factory.informer(core.Node, field_selector=f"metadata.name={node}") if node else None
@@ -97,7 +100,7 @@ class ServiceProxy:
                 group.create_task(self._sync_for_ever(), name="proxy-sync")
                 group.create_task(self._check_for_ever(), name="proxy-check")
         finally:
-            await self._take_down()
+            self._checks.close()
 
     # -- what wakes it --
 
@@ -147,8 +150,12 @@ class ServiceProxy:
         """Bring the kernel's rules to what the listers say now."""
         dirty, self._dirty = self._dirty, set()
         flows: list[tuple[str, ...]] = []
+        checks: dict[tuple[str, str], HealthCheck | None] = {}
         for namespace, name in dirty:
-            flows += self._compile(namespace, name)
+            slices = self._slices_of(namespace, name)
+            flows += self._compile(namespace, name, slices)
+            service = self._services.lister.get(namespace, name)
+            checks[namespace, name] = health_check(service, slices, node=self._view.name)
         text = "".join(table.full() if self._whole else table.changes() for table in self._tables)
         started_s = self._clock.monotonic_s()
         if text:
@@ -158,15 +165,17 @@ class ServiceProxy:
             took_s = round(self._clock.monotonic_s() - started_s, 4)
             log.debug("rules written", services=len(dirty), bytes=len(text), took_s=took_s)
         await self._conntrack.forget(flows)
+        await self._checks.set(checks)
 
-    def _compile(self, namespace: str, name: str) -> list[tuple[str, ...]]:
+    def _slices_of(self, namespace: str, name: str) -> list[discovery.EndpointSlice]:
+        pieces: Iterable[Any] = self._slices.lister.by_index("service", f"{namespace}/{name}")
+        return [piece for piece in pieces if HEADLESS_LABEL not in piece.metadata.labels]
+
+    def _compile(
+        self, namespace: str, name: str, slices: list[discovery.EndpointSlice]
+    ) -> list[tuple[str, ...]]:
         """Put one service's share into the tables; answers the flows that became stale."""
         service = self._services.lister.get(namespace, name)
-        slices = [
-            piece
-            for piece in self._slices.lister.by_index("service", f"{namespace}/{name}")
-            if HEADLESS_LABEL not in piece.metadata.labels
-        ]
         now = UdpWays()
         for table in self._tables:
             fragment = Fragment()
@@ -197,13 +206,6 @@ class ServiceProxy:
                 log.warning("rules are gone, all will be written anew", cluster=self._cluster)
                 self._whole = True
                 self._wake.set()
-
-    async def _take_down(self) -> None:
-        names = [f"{table.config.family.ip} {table.config.name}" for table in self._tables]
-        try:
-            await self._nft.apply("".join(f"add table {name}\ndelete table {name}\n" for name in names))
-        except NftError as error:
-            log.warning("rules could not be removed", error=error)
 
 
 def _service_of(piece: discovery.EndpointSlice) -> list[str]:

@@ -109,6 +109,24 @@ def test_malformed_bytes_are_an_error_and_nothing_else(body):
         codec.decode(core.Pod, body)
     with pytest.raises(codec.DecodeError):
         codec.parse_json(body)
+    with pytest.raises(codec.DecodeError):
+        codec.strict_errors(core.Pod, body)
+
+
+@pytest.mark.parametrize(
+    "moment", ["", "x", "2026-13-01T00:00:00Z", "2026-02-31T00:00:00Z", "9999-12-31T23:59:59-12:00"]
+)
+def test_a_moment_that_is_none_is_refused_with_its_path(moment):
+    body = {"status": {"conditions": [{"type": "Ready", "lastTransitionTime": moment}]}}
+    with pytest.raises(codec.DecodeError) as caught:
+        codec.check_moments(codec.from_dict(core.Pod, body))
+    assert caught.value.path == "status.conditions[0].lastTransitionTime"
+    assert caught.value.text.startswith(f'parsing time "{moment}" as')
+
+
+def test_moments_of_every_form_are_taken():
+    for moment in ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00+01:00"):
+        codec.check_moments(core.Pod(metadata=core.meta.ObjectMeta(creationTimestamp=moment)))
 
 
 def test_strict_validation_finds_unknown_and_duplicate_fields():

@@ -160,6 +160,21 @@ def test_a_chain_of_copies_cannot_fill_the_memory():
         patch.json_patch(DOCUMENT, chain)
 
 
+def test_a_patch_nested_without_end_is_refused():
+    deep: dict = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    for apply in (
+        lambda: patch.merge_patch({}, deep),
+        lambda: patch.strategic_merge({}, deep, core.Pod),
+        lambda: patch.json_patch({}, [{"op": "add", "path": "/a", "value": deep}]),
+    ):
+        with pytest.raises(patch.PatchError, match="exceeded max depth"):
+            apply()
+    while deep:
+        deep = deep["a"]  # taken apart by hand: freeing it at once would nest just as deep
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "x", "y"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),

@@ -50,7 +50,9 @@ def test_kinds_without_a_resource_still_have_a_type():
     assert scheme.type_of("v1", "PodList") is core.PodList
     assert scheme.type_of("v1", "Status").__name__ == "Status"
     assert scheme.type_of("policy/v1", "Eviction").__name__ == "Eviction"
+    assert scheme.type_of("meta.k8s.io/v1", "Table").__name__ == "Table"
     assert scheme.type_of("v1", "PodSpec") is None
+    assert scheme.type_of("v1", "ObjectReference") is None
     assert scheme.type_of("example.com/v1", "Thing") is None
 
 

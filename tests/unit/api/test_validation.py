@@ -363,7 +363,8 @@ POD_FAULTS = [
     (
         (*C0, "resources", "requests", "cpu"),
         "2",
-        'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1',
+        'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to '
+        "cpu limit of 1",
     ),
     ((*C0, "resources", "limits", "gpu"), "1", "must be a standard resource type or fully qualified"),
     ((*C0, "resources", "limits", "cpu"), "-1", "must be greater than or equal to 0"),
@@ -386,7 +387,8 @@ POD_FAULTS = [
     (
         ("spec", "initContainers", 1, "readinessProbe"),
         {"exec": {"command": ["x"]}},
-        "initContainers[1].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+        "initContainers[1].readinessProbe: Forbidden: may not be set for init containers without "
+        "restartPolicy=Always",
     ),
     (("spec", "volumes", 0, "name"), "h", 'spec.volumes[2].name: Duplicate value: "h"'),
     (("spec", "volumes", 2, "emptyDir"), {}, "may not specify more than 1 volume type"),
@@ -434,7 +436,8 @@ OTHER_FAULTS = [
         DEPLOYMENT,
         ("spec", "selector", "matchLabels"),
         {"app": "db"},
-        'spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`',
+        'spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match '
+        "template `labels`",
     ),
     (
         DEPLOYMENT,
@@ -640,7 +643,8 @@ CHANGES = [
         named("v1", "PersistentVolumeClaim", spec=CLAIM_SPEC),
         ("spec", "accessModes"),
         ["ReadWriteMany"],
-        "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName",
+        "spec: Forbidden: spec is immutable after creation except resources.requests and "
+        "volumeAttributesClassName",
     ),
     (named("v1", "PersistentVolumeClaim", spec=CLAIM_SPEC), ("spec", "volumeName"), "v", None),
     (
@@ -683,7 +687,8 @@ def test_no_new_finalizer_on_what_is_being_deleted():
     body = changed(POD, ("metadata", "deletionTimestamp"), "2026-01-01T00:00:00Z")
     found = update_faults(body, ("metadata", "finalizers"), ["example.com/x"])
     assert found[0].startswith(
-        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new "
+        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being "
+        "deleted, found new "
         'finalizers []string{"example.com/x"}'
     )
 

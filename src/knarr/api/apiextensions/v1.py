@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api.fields import Base64, Int32, Int64, Number, Struct, empty_list
+from knarr.api.fields import Base64, Int32, Int64, Number, Struct, Time, empty_list
 from knarr.api.meta import v1 as meta
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api.fields import Int32, Int64, IntOrString, Struct, empty_list
+from knarr.api.fields import Int32, Int64, IntOrString, Struct, Time, empty_list
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int64, Struct
+from knarr.api.fields import Int64, Struct, Time
 from knarr.api.meta import v1 as meta
 
 

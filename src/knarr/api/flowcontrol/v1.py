@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Struct, empty_list
+from knarr.api.fields import Int32, Struct, Time, empty_list
 from knarr.api.meta import v1 as meta
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api.fields import Int32, Int64, Struct, empty_list
+from knarr.api.fields import Int32, Int64, Struct, Time, empty_list
 
 
 class APIGroup(Struct, kw_only=True):

@@ -51,7 +51,7 @@ def between(start: str, end: str) -> str:
     """From one API time to another."""
     try:
         return human_duration((parse_rfc3339(end) - parse_rfc3339(start)).total_seconds())
-    except ValueError:
+    except (ValueError, OverflowError):
         return INVALID
 
 
@@ -61,6 +61,6 @@ def since(moment: str | None, now: datetime) -> str:
         return "<unknown>"
     try:
         return human_duration((now - parse_rfc3339(moment)).total_seconds())
-    except ValueError:
+    except (ValueError, OverflowError):
         # The form is checked when an object comes in, but there is a 31 February that passes.
         return INVALID

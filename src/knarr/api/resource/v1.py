@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api.fields import Int64, Quantity, Struct, empty_dict, empty_list
+from knarr.api.fields import Int64, Quantity, Struct, Time, empty_dict, empty_list
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Int64, Quantity, Struct, empty_list
+from knarr.api.fields import Int32, Int64, Quantity, Struct, Time, empty_list
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -161,7 +161,7 @@ class NodeProxy:
     def _tunnel(self, request: Request, target: Target) -> Response:
         if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
             raise bad_request("Upgrade request required")
-        head = _head(request.method, target, request.headers)
+        head = _head(request.method, target, request.raw_headers)
 
         async def run(client: RawConnection) -> None:
             await _pipe(client, target, head)
@@ -238,11 +238,11 @@ def _unreachable(target: Target, error: BaseException) -> StatusError:
     return internal_error(f'error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}')
 
 
-def _head(method: str, target: Target, headers: Mapping[str, str]) -> bytes:
+def _head(method: str, target: Target, headers: list[tuple[str, str]]) -> bytes:
     """The request's head as the next server is to read it; ``Connection: Upgrade`` goes on."""
     dropped = {"host", "authorization", "content-length"}
     lines = [f"{method} {target.path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
-    lines += [f"{name}: {value}" for name, value in headers.items() if name not in dropped]
+    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in dropped]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
