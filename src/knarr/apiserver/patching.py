@@ -68,6 +68,7 @@ def apply_patch(request: Request, resource: Resource, current: Any, kind: str, c
         raise bad_request("the patch leaves something that is not an object")
     try:
         obj = codec.decode(resource.type, after)
+        codec.check_moments(obj)
     except codec.DecodeError as error:
         raise bad_request(
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'

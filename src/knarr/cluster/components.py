@@ -55,6 +55,8 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     scheduler_kubeconfig: str = ""
     host_network: str = ""
     """A cluster's name: keep this machine's own routes and service rules for it."""
+    host_index: int = 0
+    """Which address plan that cluster has."""
     simulated_nodes: int = 0
 
 
@@ -168,6 +170,14 @@ async def run_controllers(options: ControlOptions) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())
             group.create_task(manager.run())
+            if options.host_network:
+                from knarr.cluster.addresses import AddressPlan
+                from knarr.cluster.node_network import run_host_network
+
+                plan = AddressPlan(options.host_index)
+                group.create_task(
+                    run_host_network(options.host_network, client, factory, plan=plan, clock=clock)
+                )
             if options.scheduler_kubeconfig:
                 group.create_task(run_scheduler(SchedulerOptions(kubeconfig=options.scheduler_kubeconfig)))
 

@@ -7,7 +7,6 @@ Neighbours: ``up`` made what is undone here; ``nodes`` knows what belongs to a n
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,7 @@ from knarr.cluster.addresses import AddressPlan
 from knarr.cluster.containerd import Containerd
 from knarr.cluster.layout import ClusterRecord, Layout
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace
-from knarr.kit.clock import RealClock
-from knarr.network.nft import Nft
+from knarr.network.nft import delete_tables
 
 __all__ = ["delete", "down", "start_node", "stop_node"]
 
@@ -36,7 +34,7 @@ def down(name: str, *, say: Say) -> None:
     say("stopping nodes")
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(NodeNamespace.delete, _nodes(layout, record)))
-    asyncio.run(Nft(RealClock()).delete_tables(f"knarr-{name}-"))
+    delete_tables(name)
     ClusterBridge(name, AddressPlan(record.index)).delete()
     shutil.rmtree(layout.run, ignore_errors=True)
 

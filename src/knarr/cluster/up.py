@@ -172,6 +172,7 @@ def _children(
         cluster_cidr=plan.pod_cidr,
         scheduler_kubeconfig=str(layout.kubeconfig("scheduler")),
         host_network=layout.name,
+        host_index=record.index,
         simulated_nodes=record.simulated_nodes,
     )
     children = [

@@ -1,8 +1,8 @@
 """What a load balancer asks a node: has this service an endpoint here? (``healthCheckNodePort``)
 
-A service of type LoadBalancer with ``externalTrafficPolicy: Local`` has a port on every node that answers 200 when the
-node has ready endpoints of its own and 503 when it has none. Upstream counterpart: ``pkg/proxy/healthcheck``.
-Neighbours: ``proxy`` says after each change which ports there should be.
+A service of type LoadBalancer with ``externalTrafficPolicy: Local`` has a port on every node that answers 200
+when the node has ready endpoints of its own and 503 when it has none. Upstream counterpart:
+``pkg/proxy/healthcheck``. Neighbours: ``proxy`` says after each change which ports there should be.
 Invariant: a port that cannot be had costs that port only, and is tried again with the service's next change.
 """
 

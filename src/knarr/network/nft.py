@@ -97,7 +97,8 @@ class Nft:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
                     *arguments,
-                    stdin=asyncio.subprocess.PIPE,
+                    # A program that reads nothing may be gone before its standard input could be closed.
+                    stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
                 )
@@ -105,7 +106,7 @@ class Nft:
                 raise NftError(f"nft cannot be run: {error}; install nftables") from error
             try:
                 async with asyncio.timeout(APPLY_TIMEOUT_S):
-                    output, complaint = await process.communicate(text.encode())
+                    output, complaint = await process.communicate(text.encode() if text else None)
             except TimeoutError:
                 raise NftError(f"nft did not finish within {APPLY_TIMEOUT_S:.0f} s") from None
             finally:

@@ -45,7 +45,8 @@ log = get_logger("proxy")
 
 
 class ServiceProxy:
-    """Runs until cancelled. The rules stay, as upstream's do: pods outlive a restart of their node's process."""
+    """Runs until cancelled. The rules stay, as upstream's do: pods outlive a restart of their node's process.
+    """
 
     def __init__(
         self,

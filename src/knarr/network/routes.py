@@ -138,7 +138,8 @@ async def _ip(*arguments: str, text: str = "") -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *("ip", *arguments),
-            stdin=asyncio.subprocess.PIPE,
+            # A program that reads nothing may be gone before its standard input could be closed.
+            stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -146,7 +147,7 @@ async def _ip(*arguments: str, text: str = "") -> str:
         raise RouteError(f"ip cannot be run: {error}; install iproute2") from error
     try:
         async with asyncio.timeout(IP_TIMEOUT_S):
-            output, complaint = await process.communicate(text.encode())
+            output, complaint = await process.communicate(text.encode() if text else None)
     except TimeoutError:
         raise RouteError(f"ip did not finish within {IP_TIMEOUT_S:.0f} s") from None
     finally:

@@ -10,6 +10,8 @@ from typing import Any
 
 import dnslib
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from network_objects import HandFactory, piece, service
 
 from knarr.api.core import v1 as core
@@ -18,6 +20,8 @@ from knarr.kit.chance import Chance
 from knarr.kit.clock import RealClock
 from knarr.network.dns import DnsServer
 from knarr.network.dns_forward import nameservers
+from knarr.network.dns_message import Query, fit, parse, respond
+from knarr.network.zone import Answer, Zone
 
 NAME = "web.default.svc.cluster.local"
 
@@ -235,3 +239,15 @@ def test_resolv_conf_is_read_as_resolvers_read_it() -> None:
         "nameserver 10.0.0.2\nnameserver 10.0.0.3\n"
     )
     assert nameservers(text) == ["10.0.0.1", "fd00::1", "10.0.0.2"]
+
+
+@given(st.binary(max_size=80), st.integers(0, 40), st.binary(min_size=1, max_size=3))
+def test_no_packet_whatever_breaks_the_parser(noise: bytes, at: int, scratch: bytes) -> None:
+    good = dnslib.DNSRecord.question(NAME)
+    good.add_ar(dnslib.EDNS0(udp_len=1_232))
+    packet = bytes(good.pack())
+    spoiled = packet[:at] + scratch + packet[at + len(scratch) :]
+    for data in (noise, packet[: at + 1], spoiled, packet + noise):
+        parsed = parse(data)
+        if isinstance(parsed, Query):
+            assert fit(respond(parsed, Answer(0), Zone("cluster.local")), 512)

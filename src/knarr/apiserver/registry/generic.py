@@ -238,7 +238,9 @@ class GenericRegistry:
         release = await self.strategy.reserve(ctx, obj, old)
         try:
             if subresource in ("", "scale", "resize", "ephemeralcontainers"):
-                self._check(obj, [*validate(obj), *validate_update(obj, old)])
+                self._check(obj, [*validate(obj), *validate_update(obj, old, subresource=subresource)])
+            elif subresource == "status":
+                self._check(obj, validate_update(obj, old, subresource=subresource))
             await self._admission.validate(attributes)
             revision = int(old.metadata.resourceVersion)
             obj.metadata.resourceVersion = old.metadata.resourceVersion

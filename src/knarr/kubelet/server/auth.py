@@ -82,9 +82,9 @@ def wanted_access(method: str, path: str) -> tuple[str, list[str]]:
 
 
 class ApiAccess:
-    """Asks the API server. With ``node_name`` the question is about that node, without it about any."""
+    """Asks the API server; the questions are about the node ``node_name``."""
 
-    def __init__(self, client: Client, clock: Clock, *, node_name: str = "") -> None:
+    def __init__(self, client: Client, node_name: str, *, clock: Clock) -> None:
         self._client = client
         self._node_name = node_name
         self._clock = clock
