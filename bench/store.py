@@ -83,7 +83,7 @@ async def measure(url: str) -> None:
             delays = sorted(await watch_delays(store, watchers=watchers, writes=500))
             middle, late = statistics.median(delays), delays[len(delays) * 99 // 100]
             print(
-                f"  watch, {watchers:3} watchers       {middle * 1e6:7,.0f} µs median {late * 1e6:7,.0f} µs p99"
+                f"  watch, {watchers:3} watchers     {middle * 1e6:7,.0f} µs median {late * 1e6:7,.0f} µs p99"
             )
         await puts(store, callers=64, total=9_984, folder="read")
         whole = await timed(lambda: store.range("/registry/read/"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import importlib.resources
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -178,8 +178,9 @@ def _value(value: int | bytes, kind: str, depth: int) -> Any:
     if kind == "bytes":
         return base64.b64encode(data).decode()
     if kind == "double":
-        return struct.unpack("<d", data)[0]
-    special = _SPECIAL.get(kind)
+        number: float = struct.unpack("<d", data)[0]
+        return number
+    special: Callable[[bytes], Any] | None = _SPECIAL.get(kind)
     if special is not None:
         return special(data)
     if kind.startswith("items:"):

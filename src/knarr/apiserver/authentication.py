@@ -1,6 +1,7 @@
 """Who sends a request: client certificate, bearer token, or nobody known.
 
-A wrong credential is refused with 401; none at all makes the request anonymous, and authorization decides what that may see.
+A wrong credential is refused with 401; none at all makes the request anonymous, and authorization decides
+what that may see.
 Impersonation headers are honoured for those who may impersonate.
 
 Neighbours: ``tokens`` verifies service-account tokens; ``listener`` has verified certificates already.

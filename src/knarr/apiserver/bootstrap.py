@@ -1,4 +1,5 @@
-"""What a new cluster holds: system namespaces, default roles and bindings, priority classes, the ``kubernetes`` service.
+"""What a new cluster holds: system namespaces, default roles and bindings, priority classes, the
+``kubernetes`` service.
 
 Everything is created if it is missing and otherwise left as it is, at every start of a server.
 
@@ -35,7 +36,13 @@ Registries = Callable[[type[Any]], GenericRegistry]
 
 
 async def bootstrap(
-    registries: Registries, ctx: Context, *, service_cidr: str, api_address: str, api_port: int, service_address: str
+    registries: Registries,
+    ctx: Context,
+    *,
+    service_cidr: str,
+    api_address: str,
+    api_port: int,
+    service_address: str,
 ) -> None:
     """Create what is missing."""
     for obj in _objects(service_cidr):
@@ -57,7 +64,9 @@ async def _ensure(registries: Registries, ctx: Context, obj: Any) -> None:
     except StatusError as error:
         # Another server that starts at the same time may have been faster.
         if error.reason != "AlreadyExists":
-            log.error("default object not created", kind=type(obj).__name__, name=obj.metadata.name, error=error)
+            log.error(
+                "default object not created", kind=type(obj).__name__, name=obj.metadata.name, error=error
+            )
             raise
 
 
@@ -78,8 +87,16 @@ def _objects(service_cidr: str) -> Iterator[Any]:
         metadata=meta.ObjectMeta(name="kubernetes"), spec=networking.ServiceCIDRSpec(cidrs=[service_cidr])
     )
     for name, value, text in (
-        ("system-node-critical", 2000001000, "For pods the node itself depends on; they stay where they are."),
-        ("system-cluster-critical", 2000000000, "For pods the cluster depends on; they may move to another node."),
+        (
+            "system-node-critical",
+            2000001000,
+            "For pods the node itself depends on; they stay where they are.",
+        ),
+        (
+            "system-cluster-critical",
+            2000000000,
+            "For pods the cluster depends on; they may move to another node.",
+        ),
     ):
         yield scheduling.PriorityClass(metadata=meta.ObjectMeta(name=name), value=value, description=text)
     yield from _roles()
@@ -114,10 +131,18 @@ _EVERYTHING = "*"
 
 def _view_rules() -> list[rbac.PolicyRule]:
     return [
-        rule(READ, "core", _CORE_OBJECTS + " persistentvolumeclaims/status pods/status pods/log services/status "
-             "bindings events limitranges namespaces namespaces/status resourcequotas resourcequotas/status"),
+        rule(
+            READ,
+            "core",
+            _CORE_OBJECTS + " persistentvolumeclaims/status pods/status pods/log services/status "
+            "bindings events limitranges namespaces namespaces/status resourcequotas resourcequotas/status",
+        ),
         rule(READ, "discovery.k8s.io", "endpointslices"),
-        rule(READ, "apps", _WORKLOADS + " deployments/status replicasets/status statefulsets/status daemonsets/status"),
+        rule(
+            READ,
+            "apps",
+            _WORKLOADS + " deployments/status replicasets/status statefulsets/status daemonsets/status",
+        ),
         rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
         rule(READ, "batch", "jobs cronjobs jobs/status cronjobs/status"),
         rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
@@ -150,11 +175,38 @@ def _roles() -> Iterator[rbac.ClusterRole]:
     )
     yield _role(
         "system:discovery",
-        _urls("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"),
+        _urls(
+            "/api",
+            "/api/*",
+            "/apis",
+            "/apis/*",
+            "/healthz",
+            "/livez",
+            "/openapi",
+            "/openapi/*",
+            "/readyz",
+            "/version",
+            "/version/",
+        ),
     )
     yield _role("system:public-info-viewer", _urls("/healthz", "/livez", "/readyz", "/version", "/version/"))
-    yield _role("system:service-account-issuer-discovery", _urls("/.well-known/openid-configuration", "/openid/v1/jwks"))
-    yield _role("system:monitoring", _urls("/metrics", "/metrics/slis", "/livez", "/readyz", "/healthz", "/livez/*", "/readyz/*", "/healthz/*"))
+    yield _role(
+        "system:service-account-issuer-discovery",
+        _urls("/.well-known/openid-configuration", "/openid/v1/jwks"),
+    )
+    yield _role(
+        "system:monitoring",
+        _urls(
+            "/metrics",
+            "/metrics/slis",
+            "/livez",
+            "/readyz",
+            "/healthz",
+            "/livez/*",
+            "/readyz/*",
+            "/healthz/*",
+        ),
+    )
     yield _role(
         "system:basic-user",
         rule(["create"], "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
@@ -174,7 +226,11 @@ def _roles() -> Iterator[rbac.ClusterRole]:
 def _component_roles() -> Iterator[rbac.ClusterRole]:
     yield _role(
         "system:node",
-        rule(READ, "core", "services endpoints nodes pods configmaps secrets persistentvolumeclaims persistentvolumes serviceaccounts"),
+        rule(
+            READ,
+            "core",
+            "services endpoints nodes pods configmaps secrets persistentvolumeclaims persistentvolumes serviceaccounts",
+        ),
         rule(["create", "get", "list", "watch", "update", "patch", "delete"], "core", "nodes"),
         rule(["update", "patch"], "core", "nodes/status pods/status"),
         rule(["create", "delete"], "core", "pods"),
@@ -199,20 +255,34 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
     yield _role(
         "system:kube-scheduler",
         rule(["create", "update", "patch"], "core events.k8s.io", "events"),
-        rule(["create", "get", "list", "watch", "update", "patch", "delete"], "coordination.k8s.io", "leases"),
-        rule(READ, "core", "nodes namespaces pods replicationcontrollers services persistentvolumeclaims persistentvolumes"),
+        rule(
+            ["create", "get", "list", "watch", "update", "patch", "delete"], "coordination.k8s.io", "leases"
+        ),
+        rule(
+            READ,
+            "core",
+            "nodes namespaces pods replicationcontrollers services persistentvolumeclaims persistentvolumes",
+        ),
         rule(["delete"], "core", "pods"),
         rule(["create"], "core", "bindings pods/binding"),
         rule(["update", "patch"], "core", "pods/status"),
         rule(READ, "apps", "replicasets statefulsets"),
         rule(READ, "policy", "poddisruptionbudgets"),
-        rule(READ, "storage.k8s.io", "csinodes csidrivers csistoragecapacities storageclasses volumeattachments"),
+        rule(
+            READ,
+            "storage.k8s.io",
+            "csinodes csidrivers csistoragecapacities storageclasses volumeattachments",
+        ),
         rule(READ, "scheduling.k8s.io", "priorityclasses"),
         rule(["create"], "authentication.k8s.io", "tokenreviews"),
         rule(["create"], "authorization.k8s.io", "subjectaccessreviews"),
     )
     # Upstream gives each controller an account of its own; here they share the process's identity.
-    yield _role("system:kube-controller-manager", rule(["*"], _EVERYTHING, "*"), rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]))
+    yield _role(
+        "system:kube-controller-manager",
+        rule(["*"], _EVERYTHING, "*"),
+        rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]),
+    )
 
 
 _BINDINGS = {
@@ -232,10 +302,13 @@ _BINDINGS = {
 def _bindings() -> Iterator[rbac.ClusterRoleBinding]:
     for name, subjects in _BINDINGS.items():
         yield rbac.ClusterRoleBinding(
-            metadata=meta.ObjectMeta(name=name, labels=dict(_BOOTSTRAP_LABELS), annotations=dict(_AUTOUPDATE)),
+            metadata=meta.ObjectMeta(
+                name=name, labels=dict(_BOOTSTRAP_LABELS), annotations=dict(_AUTOUPDATE)
+            ),
             roleRef=rbac.RoleRef(apiGroup="rbac.authorization.k8s.io", kind="ClusterRole", name=name),
             subjects=[
-                rbac.Subject(kind=kind, name=subject, apiGroup="rbac.authorization.k8s.io") for kind, subject in subjects
+                rbac.Subject(kind=kind, name=subject, apiGroup="rbac.authorization.k8s.io")
+                for kind, subject in subjects
             ],
         )
 
@@ -243,7 +316,9 @@ def _bindings() -> Iterator[rbac.ClusterRoleBinding]:
 def _kubernetes_service(address: str) -> core.Service:
     return core.Service(
         metadata=meta.ObjectMeta(
-            name="kubernetes", namespace="default", labels={"component": "apiserver", "provider": "kubernetes"}
+            name="kubernetes",
+            namespace="default",
+            labels={"component": "apiserver", "provider": "kubernetes"},
         ),
         spec=core.ServiceSpec(
             type="ClusterIP",

@@ -1,13 +1,17 @@
 """The watch cache: what is stored, as bytes ready to send, and the recent changes.
 
-One watch of the whole store feeds every kind's ``Cache``. An object's bytes are made once per revision: GET writes them, LIST
-joins them, WATCH frames them once for all watchers. ``Hub.wait_for`` gives read-your-writes: a write's answer is held until its
+One watch of the whole store feeds every kind's ``Cache``. An object's bytes are made once per revision: GET
+writes them, LIST
+joins them, WATCH frames them once for all watchers. ``Hub.wait_for`` gives read-your-writes: a write's answer
+is held until its
 revision has arrived here.
 
-Bytes are kept without their first part, the constant ``{"apiVersion":…,"kind":…,``, because a list's items go without it:
+Bytes are kept without their first part, the constant ``{"apiVersion":…,"kind":…,``, because a list's items go
+without it:
 ``Entry.body`` begins with ``"metadata":{"resourceVersion":"7",``.
 
-Upstream's counterpart is ``apiserver/pkg/storage/cacher``; the difference is one watch of the store instead of one a kind.
+Upstream's counterpart is ``apiserver/pkg/storage/cacher``; the difference is one watch of the store instead
+of one a kind.
 
 Neighbours: ``store`` below, ``registry`` above, ``watching`` for what leaves towards a client.
 """
@@ -54,7 +58,9 @@ class Entry(msgspec.Struct, gc=False):
 
 
 class Change(msgspec.Struct, gc=False):
-    """One change: ``entry`` is the object after it (for a deletion: as it was last, at the deletion's revision)."""
+    """One change: ``entry`` is the object after it (for a deletion: as it was last, at the deletion's
+    revision).
+    """
 
     revision: int
     deleted: bool
@@ -68,11 +74,16 @@ Subscriber = Callable[[Change], None]
 class Cache:
     """All objects of one kind, in key order, and the changes that led to them."""
 
-    def __init__(self, resource: Resource, reader: FieldReader, *, conversion: Conversion | None = None) -> None:
+    def __init__(
+        self, resource: Resource, reader: FieldReader, *, conversion: Conversion | None = None
+    ) -> None:
         self.resource = resource
         self.conversion = conversion
         self.prefix = resource.storage_prefix + "/"
-        self.head = b'{"apiVersion":"%s","kind":"%s",' % (resource.api_version.encode(), resource.kind.encode())
+        self.head = b'{"apiVersion":"%s","kind":"%s",' % (
+            resource.api_version.encode(),
+            resource.kind.encode(),
+        )
         self._stored_head = self.head + b'"metadata":{'
         self._reader = reader
         self._entries: dict[str, Entry] = {}
@@ -126,7 +137,11 @@ class Cache:
         metadata, fields = self._reader.read(value)
         namespace, name = metadata.namespace, metadata.name
         if self._reader.generic:
-            fields = {"metadata.name": name, **({"metadata.namespace": namespace} if namespace else {}), **fields}
+            fields = {
+                "metadata.name": name,
+                **({"metadata.namespace": namespace} if namespace else {}),
+                **fields,
+            }
         return Entry(key, namespace, name, revision, body, metadata.labels, fields)
 
     def _normalized(self, value: bytes) -> bytes:
@@ -159,7 +174,13 @@ class Cache:
             end = previous.body.index(b",")
             body = b'"metadata":{"resourceVersion":"%d"' % event.revision + previous.body[end:]
             entry = Entry(
-                previous.key, previous.namespace, previous.name, event.revision, body, previous.labels, previous.fields
+                previous.key,
+                previous.namespace,
+                previous.name,
+                event.revision,
+                body,
+                previous.labels,
+                previous.fields,
             )
         else:
             try:
@@ -222,11 +243,15 @@ class Hub:
                                 cache.apply(event)
                         self._advance(events[-1].revision)
             except Compacted as error:
-                # Only a server that stood still longer than history is kept comes here; its state cannot be trusted.
-                raise RuntimeError("the store compacted changes this server had not seen; restart it") from error
+                # Only a server that stood still longer than history is kept comes here; its state cannot be
+                # trusted.
+                raise RuntimeError(
+                    "the store compacted changes this server had not seen; restart it"
+                ) from error
 
     def _caches_of(self, key: str) -> list[Cache]:
-        # /registry/pods/default/web and /registry/services/specs/default/web: the prefix has one or two parts more.
+        # /registry/pods/default/web and /registry/services/specs/default/web: the prefix has one or two parts
+        # more.
         end = key.find("/", len(self._root))
         found = self._caches.get(key[: end + 1])
         if found is None and end >= 0:

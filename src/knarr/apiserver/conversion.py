@@ -44,7 +44,9 @@ def _event_to_core(event: events.Event) -> core.Event:
         type=event.type,
         action=event.action,
         eventTime=event.eventTime,
-        series=core.EventSeries(count=series.count, lastObservedTime=series.lastObservedTime) if series else None,
+        series=core.EventSeries(count=series.count, lastObservedTime=series.lastObservedTime)
+        if series
+        else None,
         source=event.deprecatedSource or core.EventSource(),
         firstTimestamp=event.deprecatedFirstTimestamp,
         lastTimestamp=event.deprecatedLastTimestamp,
@@ -65,7 +67,9 @@ def _event_from_core(event: core.Event) -> events.Event:
         type=event.type,
         action=event.action,
         eventTime=event.eventTime,
-        series=events.EventSeries(count=series.count or 0, lastObservedTime=series.lastObservedTime) if series else None,
+        series=events.EventSeries(count=series.count or 0, lastObservedTime=series.lastObservedTime)
+        if series
+        else None,
         deprecatedSource=event.source,
         deprecatedFirstTimestamp=event.firstTimestamp,
         deprecatedLastTimestamp=event.lastTimestamp,
@@ -84,12 +88,18 @@ _METRICS, _CONDITIONS, _BEHAVIOR = (
 
 
 def _is_cpu(metric: autoscaling2.MetricSpec) -> bool:
-    return metric.resource is not None and metric.resource.name == "cpu" and metric.resource.target.averageUtilization is not None
+    return (
+        metric.resource is not None
+        and metric.resource.name == "cpu"
+        and metric.resource.target.averageUtilization is not None
+    )
 
 
 def _hpa_to_v2(old: autoscaling1.HorizontalPodAutoscaler) -> autoscaling2.HorizontalPodAutoscaler:
     annotations = dict(old.metadata.annotations)
-    metrics = codec.decode(autoscaling2.HorizontalPodAutoscalerSpec, b'{"metrics":%s}' % annotations.pop(_METRICS, "[]").encode()).metrics
+    metrics = codec.decode(
+        autoscaling2.HorizontalPodAutoscalerSpec, b'{"metrics":%s}' % annotations.pop(_METRICS, "[]").encode()
+    ).metrics
     behavior = annotations.pop(_BEHAVIOR, "")
     annotations.pop(_CONDITIONS, "")
     metadata = codec.copy(old.metadata)
@@ -110,7 +120,9 @@ def _hpa_to_v2(old: autoscaling1.HorizontalPodAutoscaler) -> autoscaling2.Horizo
             minReplicas=old.spec.minReplicas,
             maxReplicas=old.spec.maxReplicas,
             metrics=metrics,
-            behavior=codec.decode(autoscaling2.HorizontalPodAutoscalerBehavior, behavior) if behavior else None,
+            behavior=codec.decode(autoscaling2.HorizontalPodAutoscalerBehavior, behavior)
+            if behavior
+            else None,
         ),
         status=autoscaling2.HorizontalPodAutoscalerStatus(
             currentReplicas=old.status.currentReplicas,
@@ -132,7 +144,12 @@ def _hpa_from_v2(new: autoscaling2.HorizontalPodAutoscaler) -> autoscaling1.Hori
     if new.status.conditions:
         metadata.annotations[_CONDITIONS] = codec.encode(new.status.conditions).decode()
     current = next(
-        (m.resource.current.averageUtilization for m in new.status.currentMetrics if m.resource and m.resource.name == "cpu"), None
+        (
+            m.resource.current.averageUtilization
+            for m in new.status.currentMetrics
+            if m.resource and m.resource.name == "cpu"
+        ),
+        None,
     )
     reference = new.spec.scaleTargetRef
     return autoscaling1.HorizontalPodAutoscaler(
@@ -143,7 +160,9 @@ def _hpa_from_v2(new: autoscaling2.HorizontalPodAutoscaler) -> autoscaling1.Hori
             ),
             minReplicas=new.spec.minReplicas,
             maxReplicas=new.spec.maxReplicas,
-            targetCPUUtilizationPercentage=cpu.resource.target.averageUtilization if cpu and cpu.resource else None,
+            targetCPUUtilizationPercentage=cpu.resource.target.averageUtilization
+            if cpu and cpu.resource
+            else None,
         ),
         status=autoscaling1.HorizontalPodAutoscalerStatus(
             currentReplicas=new.status.currentReplicas or 0,

@@ -1,6 +1,7 @@
 """Request bodies: which format, which type, which fields.
 
-``fieldValidation`` decides what becomes of unknown and duplicate fields: Ignore drops them, Warn drops them with a warning header,
+``fieldValidation`` decides what becomes of unknown and duplicate fields: Ignore drops them, Warn drops them
+with a warning header,
 Strict refuses the request. Upstream's default on the server is Warn.
 
 Neighbours: ``api.codec`` decodes; ``registry.generic`` calls this first.
@@ -8,7 +9,7 @@ Neighbours: ``api.codec`` decodes; ``registry.generic`` calls this first.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
@@ -39,7 +40,9 @@ def media_type(request: Request) -> str:
 
 
 def to_json(request: Request) -> bytes:
-    """The body as JSON bytes. Raises ``StatusError`` 415 for a format not spoken, 400 for what cannot be read."""
+    """The body as JSON bytes. Raises ``StatusError`` 415 for a format not spoken, 400 for what cannot be
+    read.
+    """
     kind = media_type(request)
     if len(request.body) > MAX_BODY_BYTES:
         raise request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
@@ -108,7 +111,7 @@ def _check_kind(data: bytes, resource: Resource, kind: type[Any]) -> None:
         said = msgspec.json.decode(data, type=_TypeMeta)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise _unreadable(kind, resource, error) from None
-    wanted_kind = cast(str, kind.__name__)
+    wanted_kind = kind.__name__
     if said.kind and said.kind != wanted_kind:
         version = said.apiVersion or resource.api_version
         raise bad_request(

@@ -1,4 +1,5 @@
-"""What this server serves, for clients that ask: group lists, resource lists, and both in one answer (aggregated discovery).
+"""What this server serves, for clients that ask: group lists, resource lists, and both in one answer
+(aggregated discovery).
 
 Everything is computed once per change of the set of kinds and kept as bytes with an ETag.
 
@@ -82,9 +83,15 @@ class Discovery:
             "/api": {
                 "kind": "APIVersions",
                 "versions": ["v1"],
-                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._server_address}],
+                "serverAddressByClientCIDRs": [
+                    {"clientCIDR": "0.0.0.0/0", "serverAddress": self._server_address}
+                ],
             },
-            "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(g) for g in self._groups()]},
+            "/apis": {
+                "kind": "APIGroupList",
+                "apiVersion": "v1",
+                "groups": [self._group(g) for g in self._groups()],
+            },
             "/api#aggregated": _aggregated([self._discovery_group("")]),
             "/apis#aggregated": _aggregated([self._discovery_group(group) for group in self._groups()]),
         }
@@ -99,7 +106,9 @@ class Discovery:
                 "resources": [row for resource in resources for row in _rows(resource)],
             }
         encoded = {path: msgspec.json.encode(document) for path, document in documents.items()}
-        return {path: (data, f'"{hashlib.sha256(data).hexdigest().upper()}"') for path, data in encoded.items()}
+        return {
+            path: (data, f'"{hashlib.sha256(data).hexdigest().upper()}"') for path, data in encoded.items()
+        }
 
     def _groups(self) -> list[str]:
         found = {group for group, _ in self._by_version if group}
@@ -111,7 +120,9 @@ class Discovery:
         return sorted((version for g, version in self._by_version if g == group), reverse=True)
 
     def _group(self, group: str) -> dict[str, Any]:
-        versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in self._versions(group)]
+        versions = [
+            {"groupVersion": f"{group}/{version}", "version": version} for version in self._versions(group)
+        ]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
     def _discovery_group(self, group: str) -> dict[str, Any]:
@@ -127,7 +138,12 @@ class Discovery:
 
 
 def _aggregated(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups}
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": groups,
+    }
 
 
 def _rows(resource: Resource) -> list[dict[str, Any]]:
@@ -147,17 +163,17 @@ def _rows(resource: Resource) -> list[dict[str, Any]]:
         digest = hashlib.sha256(f"{resource.group}/{resource.version}/{resource.kind}".encode()).digest()[:8]
         row["storageVersionHash"] = msgspec.json.decode(msgspec.json.encode(digest), type=str)
     rows = [row]
-    for sub in resource.subresources.values():
-        rows.append(
-            {
-                "name": f"{resource.plural}/{sub.name}",
-                "singularName": "",
-                "namespaced": resource.namespaced,
-                **_foreign(resource, sub),
-                "kind": sub.kind,
-                "verbs": list(sub.verbs),
-            }
-        )
+    rows += [
+        {
+            "name": f"{resource.plural}/{sub.name}",
+            "singularName": "",
+            "namespaced": resource.namespaced,
+            **_foreign(resource, sub),
+            "kind": sub.kind,
+            "verbs": list(sub.verbs),
+        }
+        for sub in resource.subresources.values()
+    ]
     return rows
 
 
@@ -191,5 +207,3 @@ def _discovery_row(resource: Resource) -> dict[str, Any]:
     if subresources:
         row["subresources"] = subresources
     return row
-
-

@@ -1,11 +1,13 @@
 """The verbs on resources: from a request to a registry call and back to an answer.
 
-Each verb is a method of ``Endpoint``, which stands for one resource in one version. A resource that shares its storage with another
+Each verb is a method of ``Endpoint``, which stands for one resource in one version. A resource that shares
+its storage with another
 version (events, autoscalers) converts at this border and nowhere else.
 
 Upstream's counterpart is ``apiserver/pkg/endpoints/handlers``.
 
-Neighbours: ``server`` routes here after authorization; ``registry.generic`` does the work; sub-resources with ways of their own are in ``subresources``.
+Neighbours: ``server`` routes here after authorization; ``registry.generic`` does the work; sub-resources with
+ways of their own are in ``subresources``.
 """
 
 from __future__ import annotations
@@ -95,7 +97,9 @@ class Endpoint:
         output = negotiation.choose(request.headers.get("accept", ""))
         info = request.info
         fresh = request.query.get("resourceVersion") != "0"
-        entry = await self.registry.entry(info.namespace if self.resource.namespaced else "", info.name, fresh=fresh)
+        entry = await self.registry.entry(
+            info.namespace if self.resource.namespaced else "", info.name, fresh=fresh
+        )
         data = self.registry.cache.head + entry.body
         if output is negotiation.PLAIN:
             return Response(body=data)
@@ -167,7 +171,12 @@ class Endpoint:
 
         def render(entry: Entry) -> bytes:
             return negotiation.render_object(
-                self.resource, cache.head + entry.body, None, output, now=self._env.clock.now(), include=include
+                self.resource,
+                cache.head + entry.body,
+                None,
+                output,
+                now=self._env.clock.now(),
+                include=include,
             )
 
         return render
@@ -269,7 +278,12 @@ class Endpoint:
 
     def _answer(self, request: Request, data: bytes, obj: Any | None, output: Output) -> Response:
         body = negotiation.render_object(
-            self.resource, data, obj, output, now=self._env.clock.now(), include=request.query.get("includeObject")
+            self.resource,
+            data,
+            obj,
+            output,
+            now=self._env.clock.now(),
+            include=request.query.get("includeObject"),
         )
         return Response(body=body, content_type=output.content_type)
 

@@ -1,6 +1,7 @@
 """Labels and selectable fields, read from an object's bytes without decoding the rest.
 
-Each kind allows a few fields in field selectors; ``api.field_labels`` has upstream's table. For each kind a small struct of just
+Each kind allows a few fields in field selectors; ``api.field_labels`` has upstream's table. For each kind a
+small struct of just
 these fields is made once, and msgspec skips everything else at C speed (about a microsecond a pod).
 
 Neighbours: ``cacher`` reads every entry through it, ``registry`` refuses selectors on other fields.
@@ -50,14 +51,18 @@ class FieldReader:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.fields = tuple(EXTRA.get((resource.group, resource.plural), ()))
-        self._paths = [(name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields if name != "name"]
+        self._paths = [
+            (name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields if name != "name"
+        ]
         self._decoder = msgspec.json.Decoder(_partial_struct([path for _, path in self._paths]))
 
     def allows(self, field: str) -> bool:
         return field in supported(self.resource)
 
     def read(self, value: bytes) -> tuple[ObjectMetadata, dict[str, str]]:
-        """The metadata and the selectable fields of an encoded object. Raises msgspec's errors for anything else."""
+        """The metadata and the selectable fields of an encoded object. Raises msgspec's errors for anything
+        else.
+        """
         obj: Any = self._decoder.decode(value)
         metadata = obj.metadata
         found = ObjectMetadata(metadata.name, metadata.namespace or "", metadata.labels or _NO_LABELS)
@@ -76,7 +81,9 @@ def _partial_struct(paths: list[tuple[str, ...]]) -> type[msgspec.Struct]:
     members: list[Any] = [("metadata", _Metadata)]
     members += [(name, str | int | bool | None, None) for name in flat]
     for parent, names in nested.items():
-        inner = msgspec.defstruct(f"Partial_{parent}", [(name, str | int | bool | None, None) for name in names])
+        inner = msgspec.defstruct(
+            f"Partial_{parent}", [(name, str | int | bool | None, None) for name in names]
+        )
         members.append((parent, inner | None, None))
     return msgspec.defstruct("Partial", members, kw_only=True)
 

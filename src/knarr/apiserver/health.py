@@ -71,6 +71,11 @@ def _report(root: str, results: dict[str, bool], *, verbose: bool) -> Response:
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache, private"}
     if good and not verbose:
         return Response(200, b"ok", "text/plain; charset=utf-8", headers)
-    lines = [f"[+]{name} ok" if passed else f"[-]{name} failed: reason withheld" for name, passed in results.items()]
+    lines = [
+        f"[+]{name} ok" if passed else f"[-]{name} failed: reason withheld"
+        for name, passed in results.items()
+    ]
     lines.append(f"{root} check {'passed' if good else 'failed'}")
-    return Response(200 if good else 500, ("\n".join(lines) + "\n").encode(), "text/plain; charset=utf-8", headers)
+    return Response(
+        200 if good else 500, ("\n".join(lines) + "\n").encode(), "text/plain; charset=utf-8", headers
+    )

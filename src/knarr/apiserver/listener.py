@@ -1,6 +1,7 @@
 """The server on a TLS port: aiohttp's low-level server, HTTP/1.1, without a router.
 
-A client certificate signed by the cluster's CA names its user (common name) and groups (organizations). Upgrades take the connection away from HTTP.
+A client certificate signed by the cluster's CA names its user (common name) and groups (organizations).
+Upgrades take the connection away from HTTP.
 
 Limits: a body may have ``MAX_BODY_BYTES``; a head 64 KiB; an idle connection is closed after ``KEEPALIVE_S``.
 
@@ -49,7 +50,7 @@ class Listener:
     async def run(self) -> None:
         """Listen until cancelled; then let requests under way finish for a moment."""
         low_level = web.Server(
-            self._handle,  # type: ignore[arg-type]
+            self._handle,
             keepalive_timeout=KEEPALIVE_S,
             max_field_size=MAX_HEAD_BYTES,
             max_line_size=MAX_HEAD_BYTES,
@@ -150,9 +151,9 @@ def _peer(http: web.BaseRequest) -> UserInfo | None:
     transport = http.transport
     if transport is None:
         return None
-    held = getattr(http.protocol, "knarr_peer", False)
-    if held is not False:
-        return held  # type: ignore[no-any-return]
+    held: UserInfo | bool | None = getattr(http.protocol, "knarr_peer", False)
+    if not isinstance(held, bool):
+        return held
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     found = None
     der = tls.getpeercert(binary_form=True) if tls is not None else None

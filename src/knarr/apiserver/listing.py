@@ -1,7 +1,9 @@
 """LIST: selection, pages, and the answer joined from bytes.
 
-Pages are consistent: the first one's revision is written into the ``continue`` token and the rest are read from the store at that
-revision; when it has been compacted away, the answer is 410 with a token that goes on from the same key at the newest revision.
+Pages are consistent: the first one's revision is written into the ``continue`` token and the rest are read
+from the store at that
+revision; when it has been compacted away, the answer is 410 with a token that goes on from the same key at
+the newest revision.
 
 Neighbours: ``cacher`` for what is current, ``store`` for older revisions, ``negotiation`` for the form.
 """
@@ -17,8 +19,8 @@ from typing import Any
 import msgspec
 
 from knarr.api import codec
-from knarr.api.field_labels import unsupported_problem
 from knarr.api.errors import StatusError, bad_request, expired
+from knarr.api.field_labels import unsupported_problem
 from knarr.api.meta import v1 as meta
 from knarr.api.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
 from knarr.apiserver import negotiation
@@ -44,7 +46,9 @@ class ListQuery:
 
 
 class _Continue(msgspec.Struct):
-    """What upstream also puts into its tokens: the revision and the key to go on from, relative to the prefix."""
+    """What upstream also puts into its tokens: the revision and the key to go on from, relative to the
+    prefix.
+    """
 
     v: str
     rv: int
@@ -115,7 +119,9 @@ async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name
         if wanted.resource_version not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
         token = _read_token(wanted.continue_token)
-        return await _from_store(cache, hub, wanted, prefix, start=prefix + token.start, revision=max(token.rv, 0))
+        return await _from_store(
+            cache, hub, wanted, prefix, start=prefix + token.start, revision=max(token.rv, 0)
+        )
     revision = revision_of(wanted.resource_version)
     _check_match(wanted)
     if wanted.match == "Exact":
@@ -133,7 +139,9 @@ def _check_match(wanted: ListQuery) -> None:
     if not wanted.resource_version:
         raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
     if wanted.match not in ("Exact", "NotOlderThan"):
-        raise bad_request(f'resourceVersionMatch: Unsupported value: "{wanted.match}": supported values: "Exact", "NotOlderThan"')
+        raise bad_request(
+            f'resourceVersionMatch: Unsupported value: "{wanted.match}": supported values: "Exact", "NotOlderThan"'
+        )
     if wanted.match == "Exact" and wanted.resource_version == "0":
         raise bad_request('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
 
@@ -171,7 +179,12 @@ async def _from_store(
             raise _expired(wanted, prefix, start, hub.revision) from None
         except FutureRevision as error:
             raise StatusError(
-                meta.Status(status="Failure", code=504, reason="Timeout", message=f"Too large resource version: {error.asked}, current: {error.current}")
+                meta.Status(
+                    status="Failure",
+                    code=504,
+                    reason="Timeout",
+                    message=f"Too large resource version: {error.asked}, current: {error.current}",
+                )
             ) from None
         revision = page.revision
         entries = [cache.entry(item) for item in page.items]
@@ -218,11 +231,15 @@ def _read_token(text: str) -> _Continue:
     except (ValueError, msgspec.DecodeError) as error:
         raise bad_request(f"continue key is not valid: {error}") from None
     if token.v != "meta.k8s.io/v1" or ".." in token.start.split("/"):
-        raise bad_request("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+        raise bad_request(
+            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+        )
     return token
 
 
-def render_list(cache: Cache, selection: Selection, output: Output, *, now: datetime, include: str = "") -> bytes:
+def render_list(
+    cache: Cache, selection: Selection, output: Output, *, now: datetime, include: str = ""
+) -> bytes:
     """The answer's bytes in the chosen form."""
     metadata = negotiation.list_meta(
         selection.revision, continue_token=selection.continue_token, remaining=selection.remaining
@@ -235,8 +252,13 @@ def render_list(cache: Cache, selection: Selection, output: Output, *, now: date
             cache.resource, objects, bodies, now=now, include=include, metadata=metadata
         )
     if output.form in (PARTIAL, PARTIAL_LIST):
-        head = b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":[' % metadata
-        return head + b",".join(negotiation.partial_object(cache.head + entry.body) for entry in entries) + b"]}"
+        head = (
+            b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":['
+            % metadata
+        )
+        return (
+            head + b",".join(negotiation.partial_object(cache.head + entry.body) for entry in entries) + b"]}"
+        )
     head = b'{"kind":"%sList","apiVersion":"%s","metadata":%s,"items":[' % (
         cache.resource.kind.encode(),
         cache.resource.api_version.encode(),

@@ -25,7 +25,9 @@ class LoopbackTransport:
         self._server = server
         self._user = user
 
-    def _request(self, method: str, path: str, query: Query, headers: Mapping[str, str] | None, body: bytes) -> Request:
+    def _request(
+        self, method: str, path: str, query: Query, headers: Mapping[str, str] | None, body: bytes
+    ) -> Request:
         if not self._server.ready.is_set():
             raise TransportError("the API server is not running")
         pairs = list(query)
@@ -41,7 +43,13 @@ class LoopbackTransport:
         )
 
     async def request(
-        self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
     ) -> Response:
         answer = await self._server.handle(self._request(method, path, query, headers, body))
         if isinstance(answer.body, bytes):

@@ -1,6 +1,7 @@
 """Which form an answer takes: the Accept header, and how each form is made.
 
-JSON is the form objects are kept in. A ``Table`` is what kubectl prints, ``PartialObjectMetadata`` what metadata-only clients want, YAML a courtesy.
+JSON is the form objects are kept in. A ``Table`` is what kubectl prints, ``PartialObjectMetadata`` what
+metadata-only clients want, YAML a courtesy.
 Other codecs have their place in ``choose``: a protobuf codec would be one more ``form``.
 
 Upstream's counterpart is ``endpoints/handlers/negotiation``.
@@ -62,7 +63,11 @@ def choose(accept: str) -> Output:
         if kind in ("application/json", "application/*", "*/*"):
             if not wanted:
                 return PLAIN
-            if wanted in (TABLE, PARTIAL, PARTIAL_LIST) and values.get("g") == "meta.k8s.io" and values.get("v") == "v1":
+            if (
+                wanted in (TABLE, PARTIAL, PARTIAL_LIST)
+                and values.get("g") == "meta.k8s.io"
+                and values.get("v") == "v1"
+            ):
                 return Output(wanted)
         elif kind in ("application/yaml", "text/yaml") and not wanted:
             return Output(yaml=True)
@@ -91,7 +96,10 @@ def partial_object(data: bytes) -> bytes:
 
 def partial_list_head(revision: int, *, continue_token: str = "", remaining: int = 0) -> bytes:
     metadata = list_meta(revision, continue_token=continue_token, remaining=remaining)
-    return b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":[' % metadata
+    return (
+        b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":['
+        % metadata
+    )
 
 
 def list_meta(revision: int, *, continue_token: str = "", remaining: int = 0) -> bytes:

@@ -1,9 +1,11 @@
 """The API described by itself: OpenAPI v3 for each group-version, and v2 for all.
 
-Schemas come from the checked-in description of the API, paths from the resources that are served. The sentences that ``kubectl explain``
+Schemas come from the checked-in description of the API, paths from the resources that are served. The
+sentences that ``kubectl explain``
 shows are not ours: they are read at run time from the installed models package, which carries upstream's own.
 
-Everything is made when first asked for; most servers are never asked. Upstream's counterpart is ``kube-openapi``.
+Everything is made when first asked for; most servers are never asked. Upstream's counterpart is
+``kube-openapi``.
 """
 
 from __future__ import annotations
@@ -80,16 +82,22 @@ class OpenAPI:
     def _roots(self) -> dict[str, list[Resource]]:
         roots: dict[str, list[Resource]] = {}
         for resource in self._resources:
-            root = f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
+            root = (
+                f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
+            )
             roots.setdefault(root, []).append(resource)
         return roots
 
     def _index(self) -> Schema:
-        # The hash may be any text that changes with the document; making all documents just to hash them would cost a second.
-        digest = hashlib.sha256(self._version.encode() + str(len(self._resources)).encode()).hexdigest().upper()
+        # The hash may be any text that changes with the document; making all documents just to hash them
+        # would cost a second.
+        digest = (
+            hashlib.sha256(self._version.encode() + str(len(self._resources)).encode()).hexdigest().upper()
+        )
         return {
             "paths": {
-                root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"} for root in sorted(self._roots())
+                root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
+                for root in sorted(self._roots())
             }
         }
 
@@ -100,14 +108,18 @@ class OpenAPI:
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": self._version},
             "paths": {path: item for resource in resources for path, item in _paths(resource, v3=True)},
-            "components": {"schemas": {name: _with_refs(schema, _V3_REF) for name, schema in schemas.items()}},
+            "components": {
+                "schemas": {name: _with_refs(schema, _V3_REF) for name, schema in schemas.items()}
+            },
         }
 
     def _v2(self) -> Schema:
         return {
             "swagger": "2.0",
             "info": {"title": "Kubernetes", "version": self._version},
-            "paths": {path: item for resource in self._resources for path, item in _paths(resource, v3=False)},
+            "paths": {
+                path: item for resource in self._resources for path, item in _paths(resource, v3=False)
+            },
             "definitions": self._reachable(self._resources),
         }
 
@@ -210,11 +222,16 @@ def _paths(resource: Resource, *, v3: bool) -> Iterator[tuple[str, Schema]]:
 def _operation(resource: Resource, verb: str, *, v3: bool) -> Schema:
     names = _WRITE_PARAMETERS if verb in ("create", "update", "patch") else ("pretty",)
     parameters: list[Schema] = [
-        {"name": name, "in": "query", **({"schema": {"type": "string"}} if v3 else {"type": "string"})} for name in names
+        {"name": name, "in": "query", **({"schema": {"type": "string"}} if v3 else {"type": "string"})}
+        for name in names
     ]
     if verb == "patch":
         parameters.append(
-            {"name": "force", "in": "query", **({"schema": {"type": "boolean"}} if v3 else {"type": "boolean"})}
+            {
+                "name": "force",
+                "in": "query",
+                **({"schema": {"type": "boolean"}} if v3 else {"type": "boolean"}),
+            }
         )
     kind = f"{resource.kind}List" if verb == "list" else resource.kind
     target = definition_name(resource, kind)

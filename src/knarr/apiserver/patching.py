@@ -1,7 +1,9 @@
 """PATCH: three ways to say a change, applied to the object as it stands.
 
-JSON patch, merge patch and strategic merge patch work on the object's JSON form; what comes out is decoded, validated and written like
-an update. Server-side apply (``application/apply-patch+yaml``) needs field ownership and is refused as unsupported for now.
+JSON patch, merge patch and strategic merge patch work on the object's JSON form; what comes out is decoded,
+validated and written like
+an update. Server-side apply (``application/apply-patch+yaml``) needs field ownership and is refused as
+unsupported for now.
 
 Neighbours: ``api.patch`` does the arithmetic.
 """
@@ -42,7 +44,9 @@ def read_patch(request: Request) -> tuple[str, Any]:
         raise bad_request(f"error decoding patch: {error}") from None
     if kind == JSON_PATCH:
         if not isinstance(content, list):
-            raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+            raise bad_request(
+                "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+            )
         if len(content) > MAX_JSON_PATCH_OPERATIONS:
             raise request_entity_too_large(
                 f"The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {len(content)}"
@@ -74,6 +78,8 @@ def apply_patch(request: Request, resource: Resource, current: Any, kind: str, c
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
         ) from None
     if obj.kind != resource.kind or obj.apiVersion != resource.api_version:
-        raise bad_request(f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}")
+        raise bad_request(
+            f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}"
+        )
     check_fields(request, resource.type, after)
     return obj

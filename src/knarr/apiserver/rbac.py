@@ -1,11 +1,13 @@
 """Role-based access control: may this user do this?
 
-Bindings are gathered once per change into tables by subject, so that a question costs a few look-ups. The evaluation is additive: nothing is ever
+Bindings are gathered once per change into tables by subject, so that a question costs a few look-ups. The
+evaluation is additive: nothing is ever
 denied by a rule, only not allowed.
 
 Upstream's counterpart is ``plugin/pkg/auth/authorizer/rbac``.
 
-Neighbours: ``server`` asks for every request; ``bootstrap`` writes the default roles; ``reviews`` answers access reviews from it.
+Neighbours: ``server`` asks for every request; ``bootstrap`` writes the default roles; ``reviews`` answers
+access reviews from it.
 """
 
 from __future__ import annotations
@@ -117,7 +119,10 @@ def _covers(rule: rbac.PolicyRule, question: Question) -> bool:
     if not _among(rule.apiGroups, question.group):
         return False
     wanted = f"{question.resource}/{question.subresource}" if question.subresource else question.resource
-    if not (_among(rule.resources, wanted) or (question.subresource and f"*/{question.subresource}" in rule.resources)):
+    if not (
+        _among(rule.resources, wanted)
+        or (question.subresource and f"*/{question.subresource}" in rule.resources)
+    ):
         return False
     return not rule.resourceNames or question.name in rule.resourceNames
 

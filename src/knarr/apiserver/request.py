@@ -1,6 +1,7 @@
 """What the server handles: requests, who sends them, what they ask for, and answers.
 
-Nothing here knows HTTP machinery, so that the same server stands behind a TLS port and behind the in-process transport.
+Nothing here knows HTTP machinery, so that the same server stands behind a TLS port and behind the in-process
+transport.
 Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``.
 """
 
@@ -85,7 +86,9 @@ class Tunnel:
 
 @dataclass(slots=True)
 class Request:
-    """One request. Header names are lower case; ``path`` is percent-decoded, ``raw_path`` is as sent, with the query."""
+    """One request. Header names are lower case; ``path`` is percent-decoded, ``raw_path`` is as sent, with
+    the query.
+    """
 
     method: str
     path: str
@@ -130,7 +133,14 @@ class RequestInfo:
     """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
 
 
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_VERBS = {
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+    "GET": "get",
+    "HEAD": "get",
+}
 
 #: Sub-resources whose path goes on behind them.
 _OPEN_ENDED = {"proxy"}

@@ -33,7 +33,12 @@ class Reviews:
     """Answers the six review kinds."""
 
     def __init__(
-        self, *, authenticator: Authenticator, tokens: ServiceAccountTokens, authorizer: RbacAuthorizer, clock: Clock
+        self,
+        *,
+        authenticator: Authenticator,
+        tokens: ServiceAccountTokens,
+        authorizer: RbacAuthorizer,
+        clock: Clock,
     ) -> None:
         self._authenticator = authenticator
         self._tokens = tokens
@@ -98,7 +103,9 @@ class Reviews:
     def _rules(self, request: Request, review: authorization.SelfSubjectRulesReview) -> None:
         status = authorization.SubjectRulesReviewStatus(incomplete=False)
         if "system:masters" in request.user.groups:
-            status.resourceRules.append(authorization.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"]))
+            status.resourceRules.append(
+                authorization.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"])
+            )
             status.nonResourceRules.append(authorization.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
         for rule in self._authorizer.rules_for(request.user, review.spec.namespace):
             if rule.nonResourceURLs:
@@ -133,5 +140,7 @@ def _user(user: UserInfo) -> authentication.UserInfo:
 def _question(spec: Any) -> Question:
     asked = spec.resourceAttributes
     if asked is not None:
-        return Question(asked.verb, asked.group, asked.resource, asked.subresource, asked.namespace, asked.name)
+        return Question(
+            asked.verb, asked.group, asked.resource, asked.subresource, asked.namespace, asked.name
+        )
     return Question(spec.nonResourceAttributes.verb, path=spec.nonResourceAttributes.path)

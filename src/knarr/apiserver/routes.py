@@ -94,10 +94,14 @@ class SubresourceRoutes:
     async def _bind(self, endpoint: Endpoint, request: Request, name: str) -> Response:
         binding = self._read(request, core.Binding)
         if binding.metadata.name and binding.metadata.name != name:
-            raise bad_request(f"name in URL does not match name in Binding object ({name} != {binding.metadata.name})")
+            raise bad_request(
+                f"name in URL does not match name in Binding object ({name} != {binding.metadata.name})"
+            )
         return await self._do_bind(endpoint.registry, request, name, binding)
 
-    async def _do_bind(self, registry: GenericRegistry, request: Request, name: str, binding: core.Binding) -> Response:
+    async def _do_bind(
+        self, registry: GenericRegistry, request: Request, name: str, binding: core.Binding
+    ) -> Response:
         await bind(registry, self._context(request), request.info.namespace, name, binding)
         return Response(201, codec.encode(meta.Status(status="Success", code=201)))
 
@@ -137,5 +141,3 @@ class SubresourceRoutes:
 
 
 _BINDABLE = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
-
-

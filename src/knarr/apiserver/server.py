@@ -1,6 +1,7 @@
 """The API server, wired: one registry a kind, and the way of a request through the rooms.
 
-authenticate -> impersonate -> parse -> authorize -> route -> answer. Whatever a room raises as ``StatusError`` becomes its ``Status``; anything else is
+authenticate -> impersonate -> parse -> authorize -> route -> answer. Whatever a room raises as
+``StatusError`` becomes its ``Status``; anything else is
 logged with the request's id and becomes a 500 that tells nothing.
 
 Upstream's counterpart is ``pkg/controlplane`` on ``apiserver/pkg/server``.
@@ -18,7 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api import codec, scheme
-from knarr.api.errors import StatusError, bad_request, forbidden, internal_error, method_not_allowed, path_not_found
+from knarr.api.errors import (
+    StatusError,
+    bad_request,
+    forbidden,
+    internal_error,
+    method_not_allowed,
+    path_not_found,
+)
 from knarr.api.scheme import Resource
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.chain import Admission, Plugin
@@ -116,7 +124,11 @@ class APIServer:
             tls=config.kubelet_tls,
         )
         self._routes = SubresourceRoutes(
-            registry=self.registry, tokens=self.tokens, node_proxy=self._node_proxy, clock=clock, chance=chance
+            registry=self.registry,
+            tokens=self.tokens,
+            node_proxy=self._node_proxy,
+            clock=clock,
+            chance=chance,
         )
         resources = [resource for resource in scheme.all_resources() if self._served(resource)]
         self._discovery = Discovery(resources, server_address=f"{config.address}:{config.port}")
@@ -124,7 +136,11 @@ class APIServer:
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
 
     def _served(self, resource: Resource) -> bool:
-        return bool(resource.storage_prefix) or resource.plural in reviews.REVIEWS or resource.plural == "bindings"
+        return (
+            bool(resource.storage_prefix)
+            or resource.plural in reviews.REVIEWS
+            or resource.plural == "bindings"
+        )
 
     def _build_registries(self) -> None:
         plugins: list[Plugin] = [
@@ -174,7 +190,9 @@ class APIServer:
         return self._registries[(resource.group, resource.version, resource.plural)]
 
     def _uid_of(self, kind: str, namespace: str, name: str) -> str | None:
-        plural = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}[kind]
+        plural = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}[
+            kind
+        ]
         registry = self.registry("", plural)
         entry = registry.cache.get(registry.key(namespace, name))
         if entry is None:
@@ -233,8 +251,12 @@ class APIServer:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.exception("request failed", method=request.method, path=request.path, audit_id=request_id, error=error)
-            response = Response(500, codec.encode(internal_error("see the server's log for " + request_id).status))
+            log.exception(
+                "request failed", method=request.method, path=request.path, audit_id=request_id, error=error
+            )
+            response = Response(
+                500, codec.encode(internal_error("see the server's log for " + request_id).status)
+            )
         response.headers["Audit-Id"] = request_id
         for warning in request.warnings:
             quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
@@ -296,7 +318,9 @@ class APIServer:
 
     def _issuer(self, request: Request) -> Response | None:
         if request.path == "/openid/v1/jwks":
-            return Response(body=codec.encode(self.tokens.public_jwks()), content_type="application/jwk-set+json")
+            return Response(
+                body=codec.encode(self.tokens.public_jwks()), content_type="application/jwk-set+json"
+            )
         if request.path == "/.well-known/openid-configuration":
             document = {
                 "issuer": ISSUER,

@@ -1,6 +1,7 @@
 """Service-account tokens: signed, bound, expiring.
 
-A token names a service account by name and UID, its audience, and often the pod it was made for; it dies with any of them. Verification is
+A token names a service account by name and UID, its audience, and often the pod it was made for; it dies with
+any of them. Verification is
 remembered by the token's digest for a few seconds, because a signature check costs more than most requests.
 
 Upstream's counterpart is ``pkg/serviceaccount``.
@@ -75,7 +76,14 @@ class ServiceAccountTokens:
         self._good: OrderedDict[bytes, tuple[float, Verified]] = OrderedDict()
 
     def issue(
-        self, namespace: str, name: str, *, uid: str, audiences: list[str], lifetime_s: int, bound: list[Bound]
+        self,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        audiences: list[str],
+        lifetime_s: int,
+        bound: list[Bound],
     ) -> tuple[str, Any]:
         """A token and the moment it expires."""
         now = self._clock.now()
@@ -110,10 +118,20 @@ class ServiceAccountTokens:
 
     def _verify(self, token: str, audiences: tuple[str, ...]) -> Verified:
         # Times are checked against our clock, which in a simulated cluster is not the machine's.
-        options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": ["exp", "sub", "iss"]}
+        options: Any = {
+            "verify_exp": False,
+            "verify_nbf": False,
+            "verify_iat": False,
+            "require": ["exp", "sub", "iss"],
+        }
         try:
             claims = jwt.decode(
-                token, self._public, algorithms=["RS256"], audience=list(audiences), issuer=ISSUER, options=options
+                token,
+                self._public,
+                algorithms=["RS256"],
+                audience=list(audiences),
+                issuer=ISSUER,
+                options=options,
             )
         except jwt.PyJWTError as error:
             raise InvalidToken(str(error)) from None
@@ -124,7 +142,9 @@ class ServiceAccountTokens:
         namespace, name, uid = private.get("namespace", ""), account.get("name", ""), account.get("uid", "")
         if self._lookup("ServiceAccount", namespace, name) != uid:
             raise InvalidToken("service account has been deleted or recreated")
-        extra: dict[str, tuple[str, ...]] = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
+        extra: dict[str, tuple[str, ...]] = {
+            "authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)
+        }
         for kind in ("Pod", "Secret", "Node"):
             target = private.get(kind.lower())
             if target is None:

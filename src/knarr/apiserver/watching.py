@@ -1,11 +1,15 @@
 """From changes in a cache to the frames of many watches.
 
-A ``Dispatcher`` stands behind each cache. It keeps watchers filed under what they ask for (everything, a namespace, one object,
-a node's pods), so that a change meets only those it can concern, and it frames a change's bytes once for all of them.
+A ``Dispatcher`` stands behind each cache. It keeps watchers filed under what they ask for (everything, a
+namespace, one object,
+a node's pods), so that a change meets only those it can concern, and it frames a change's bytes once for all
+of them.
 
-A selector makes its own history: an object that begins to match is ADDED, one that ceases to is DELETED, whatever really happened to it.
+A selector makes its own history: an object that begins to match is ADDED, one that ceases to is DELETED,
+whatever really happened to it.
 
-Limits: a watcher may be ``BUFFER_LIMIT`` frames behind; then its watch ends, and the client resumes or lists again.
+Limits: a watcher may be ``BUFFER_LIMIT`` frames behind; then its watch ends, and the client resumes or lists
+again.
 
 Neighbours: ``cacher`` below; ``registry.generic`` turns a watch request into a ``Watcher``.
 """
@@ -147,7 +151,9 @@ def offer(watcher: Watcher, framed: _Framed) -> None:
             # It is there but no longer selected: upstream shows it as it was, at the new revision.
             assert change.previous is not None
             gone = _at_revision(change.previous, change.revision)
-            watcher.push(frame("DELETED", watcher.render(gone) if watcher.render else framed._cache.head + gone.body))
+            watcher.push(
+                frame("DELETED", watcher.render(gone) if watcher.render else framed._cache.head + gone.body)
+            )
             return
         watcher.push(framed.frame("DELETED", gone, watcher.render))
 

@@ -1,6 +1,7 @@
 """``knarr``: clusters on this machine.
 
-Commands that act on a cluster take its name, ``dev`` unless given. Errors are one line on standard error that says what to do; the exit code is 1.
+Commands that act on a cluster take its name, ``dev`` unless given. Errors are one line on standard error that
+says what to do; the exit code is 1.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def down(name: str) -> None:
 
 @main.command()
 @click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every cluster on this machine, also what a crash left.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every cluster on this machine, also what a crash left."
+)
 def delete(name: str | None, everything: bool) -> None:
     """Stop the cluster NAME and erase everything of it."""
     from knarr.cluster.down import delete as erase
@@ -204,7 +207,9 @@ def apiserver(**options: Any) -> None:
 @click.option("--kubeconfig", required=True, type=click.Path(exists=True))
 @click.option("--root-ca", required=True, type=click.Path(exists=True))
 @click.option("--cluster-cidr", default="", help="Give each node a range of pod addresses out of this one.")
-@click.option("--scheduler-kubeconfig", default="", help="Run the scheduler in the same process, with this identity.")
+@click.option(
+    "--scheduler-kubeconfig", default="", help="Run the scheduler in the same process, with this identity."
+)
 def controller_manager(**options: Any) -> None:
     """Run the controllers alone."""
     from knarr.cluster.components import ControlOptions

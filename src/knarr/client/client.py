@@ -1,10 +1,13 @@
 """The typed client: the API's verbs on the generated structs.
 
-``await client.get(core.Pod, "web", namespace="default")`` sends one request and gives back a ``core.Pod``; every refusal of the
-server arrives as a ``StatusError`` that carries its ``Status``. Upstream's counterpart is client-go's typed clientset; the
+``await client.get(core.Pod, "web", namespace="default")`` sends one request and gives back a ``core.Pod``;
+every refusal of the
+server arrives as a ``StatusError`` that carries its ``Status``. Upstream's counterpart is client-go's typed
+clientset; the
 difference is that kinds are arguments instead of method names.
 
-Neighbours: ``api.scheme`` knows each kind's path, ``client.transport`` carries bytes, ``client.informer`` lists and watches.
+Neighbours: ``api.scheme`` knows each kind's path, ``client.transport`` carries bytes, ``client.informer``
+lists and watches.
 """
 
 from __future__ import annotations
@@ -94,7 +97,8 @@ class Client:
     ) -> ObjectList[T]:
         """All objects of a kind, in one namespace or (empty) in all.
 
-        With ``metadata_of``, the metadata of that resource's objects; ``kind`` is then ``PartialObjectMetadata``.
+        With ``metadata_of``, the metadata of that resource's objects; ``kind`` is then
+        ``PartialObjectMetadata``.
         """
         query = _query(
             labelSelector=label_selector,
@@ -114,7 +118,9 @@ class Client:
         body = await self._call("POST", path, query=_dry_run(dry_run), body=codec.encode(obj))
         return codec.decode(type(obj), body)
 
-    async def create_subresource(self, owner: type[Any], name: str, subresource: str, obj: T, *, namespace: str = "") -> T:
+    async def create_subresource(
+        self, owner: type[Any], name: str, subresource: str, obj: T, *, namespace: str = ""
+    ) -> T:
         """POST ``obj`` to a sub-resource, as for bindings, evictions and token requests."""
         path = object_path(owner, name, namespace=namespace, subresource=subresource)
         body = await self._call("POST", path, body=codec.encode(obj))
@@ -125,8 +131,12 @@ class Client:
             return obj
 
     async def update(self, obj: T, *, subresource: str = "") -> T:
-        """Replace ``obj``; its ``resourceVersion``, if set, must be current, or ``StatusError`` Conflict is raised."""
-        path = object_path(type(obj), _meta(obj).name, namespace=_meta(obj).namespace, subresource=subresource)
+        """Replace ``obj``; its ``resourceVersion``, if set, must be current, or ``StatusError`` Conflict is
+        raised.
+        """
+        path = object_path(
+            type(obj), _meta(obj).name, namespace=_meta(obj).namespace, subresource=subresource
+        )
         return codec.decode(type(obj), await self._call("PUT", path, body=codec.encode(obj)))
 
     async def update_status(self, obj: T) -> T:
@@ -163,7 +173,9 @@ class Client:
         """Delete one object; ``uid`` and ``resource_version`` are preconditions. Raises NotFound, Conflict."""
         options = meta.DeleteOptions(gracePeriodSeconds=grace_period_s, propagationPolicy=propagation_policy)
         if uid or resource_version:
-            options.preconditions = meta.Preconditions(uid=uid or None, resourceVersion=resource_version or None)
+            options.preconditions = meta.Preconditions(
+                uid=uid or None, resourceVersion=resource_version or None
+            )
         await self._call("DELETE", object_path(kind, name, namespace=namespace), body=codec.encode(options))
 
     async def watch(
@@ -203,7 +215,13 @@ class Client:
                 yield WatchEvent(frame.type, codec.decode(kind, bytes(frame.object)))
 
     async def raw(
-        self, method: str, path: str, *, query: Query = (), body: bytes = b"", headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
     ) -> Response:
         """Any request, as it is; no status is treated as an error."""
         return await self.transport.request(method, path, query=query, body=body, headers=headers)
@@ -212,7 +230,13 @@ class Client:
         await self.transport.close()
 
     async def _call(
-        self, method: str, path: str, *, query: Query = (), body: bytes = b"", headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
     ) -> bytes:
         sent = {"User-Agent": self._user_agent, **(headers or (_JSON if body else _ACCEPT))}
         answer = await self.transport.request(method, path, query=query, headers=sent, body=body)
@@ -258,7 +282,11 @@ def _status_error(status: int, body: bytes) -> StatusError:
     except codec.DecodeError:
         pass
     text = body.decode("utf-8", "replace")[:1024]
-    return StatusError(meta.Status(status="Failure", code=status, message=text, reason="InternalError" if status >= 500 else ""))
+    return StatusError(
+        meta.Status(
+            status="Failure", code=status, message=text, reason="InternalError" if status >= 500 else ""
+        )
+    )
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

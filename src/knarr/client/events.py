@@ -1,10 +1,13 @@
 """Telling users what happened: core/v1 Events, as ``kubectl describe`` shows them.
 
-``recorder.event(pod, "Normal", "Scheduled", "…")`` returns at once; one task writes in the background. Repeats of the same event
-raise its ``count`` instead of making a new object, and a source that repeats itself too fast is dropped, as upstream's
+``recorder.event(pod, "Normal", "Scheduled", "…")`` returns at once; one task writes in the background.
+Repeats of the same event
+raise its ``count`` instead of making a new object, and a source that repeats itself too fast is dropped, as
+upstream's
 EventCorrelator does (burst 25 per object, then one every 300 s).
 
-Limits: ``QUEUE_LIMIT`` events wait to be written, ``CACHE_LIMIT`` are remembered for counting; beyond that events are lost, never blocked on.
+Limits: ``QUEUE_LIMIT`` events wait to be written, ``CACHE_LIMIT`` are remembered for counting; beyond that
+events are lost, never blocked on.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ class _Bucket:
 class EventRecorder:
     """Records events of one component. ``run`` must be running for them to be written."""
 
-    def __init__(self, client: Client, component: str, *, clock: Clock, chance: Chance, host: str = "") -> None:
+    def __init__(
+        self, client: Client, component: str, *, clock: Clock, chance: Chance, host: str = ""
+    ) -> None:
         self._client = client
         self._component = component
         self._host = host
@@ -64,7 +69,9 @@ class EventRecorder:
         self._buckets: OrderedDict[tuple[str, ...], _Bucket] = OrderedDict()
 
     def event(self, obj: Any, kind: str, reason: str, message: str, *, field_path: str = "") -> None:
-        """Note that something happened to ``obj``. ``kind`` is Normal or Warning, ``reason`` one CamelCase word."""
+        """Note that something happened to ``obj``. ``kind`` is Normal or Warning, ``reason`` one CamelCase
+        word.
+        """
         reference = reference_to(obj)
         reference.fieldPath = field_path
         self.event_about(reference, kind, reason, message)
@@ -106,7 +113,16 @@ class EventRecorder:
 
     async def _write(self, event: core.Event) -> None:
         about = event.involvedObject
-        key = (about.kind, about.namespace, about.name, about.uid, about.fieldPath, event.type, event.reason, event.message)
+        key = (
+            about.kind,
+            about.namespace,
+            about.name,
+            about.uid,
+            about.fieldPath,
+            event.type,
+            event.reason,
+            event.message,
+        )
         seen = self._seen.get(key)
         if seen is not None:
             self._seen.move_to_end(key)

@@ -1,20 +1,26 @@
 """A local, current copy of one kind, and the news about it.
 
-The Reflector lists once, then watches from that revision; when a watch ends it resumes from the last revision seen, and when
-that is too old it lists again and tells handlers only the difference. Handlers run in the event loop, in order, and must
-be quick: they usually add a key to a WorkQueue. Objects in the copy are shared and must not be changed: ``codec.copy`` first.
+The Reflector lists once, then watches from that revision; when a watch ends it resumes from the last revision
+seen, and when
+that is too old it lists again and tells handlers only the difference. Handlers run in the event loop, in
+order, and must
+be quick: they usually add a key to a WorkQueue. Objects in the copy are shared and must not be changed:
+``codec.copy`` first.
 
-Neighbours: ``client.client`` lists and watches; controllers, the scheduler, the kubelet and the proxy read Listers.
+Neighbours: ``client.client`` lists and watches; controllers, the scheduler, the kubelet and the proxy read
+Listers.
 
-Upstream's counterpart is client-go's SharedInformerFactory; the difference is that an informer created while the factory runs starts by itself.
+Upstream's counterpart is client-go's SharedInformerFactory; the difference is that an informer created while
+the factory runs starts by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 import msgspec
 
@@ -51,6 +57,12 @@ RELIST_BASE_S, RELIST_MAX_S = 0.2, 30.0
 Key = tuple[str, str]
 
 
+class _Scope(TypedDict):
+    namespace: str
+    label_selector: str
+    field_selector: str
+
+
 class Lister(Generic[T]):
     """Reads the copy. Every object it gives out is shared."""
 
@@ -74,7 +86,7 @@ class Lister(Generic[T]):
     def __len__(self) -> int:
         return len(self._objects)
 
-    def by_index(self, index: str, value: str) -> list[T]:
+    def by_index(self, index: str, value: str) -> builtins.list[T]:
         """The objects that ``add_index``'s function filed under ``value``."""
         return list(self._indices[index].get(value, {}).values())
 
@@ -141,7 +153,9 @@ class Informer(Generic[T]):
         self._kind = kind
         self._clock = clock
         self._chance = chance
-        self._scope = {"namespace": namespace, "label_selector": label_selector, "field_selector": field_selector}
+        self._scope = _Scope(
+            namespace=namespace, label_selector=label_selector, field_selector=field_selector
+        )
         self._handlers: list[Handler] = []
         self._synced = asyncio.Event()
         self._resource_version = ""
@@ -274,7 +288,9 @@ class InformerFactory:
         return informer
 
     def metadata_informer(self, resource: Resource) -> Informer[Any]:
-        """An informer that knows at least the metadata of a resource's objects; one that has all of them is as good."""
+        """An informer that knows at least the metadata of a resource's objects; one that has all of them is
+        as good.
+        """
         held = self._informers.get((resource.type, "", "", ""))
         if held is not None:
             return held
@@ -282,7 +298,11 @@ class InformerFactory:
         informer = self._informers.get(scope)
         if informer is None:
             informer = self._informers[scope] = Informer(
-                self.client, PartialObjectMetadata, clock=self._clock, chance=self._chance, metadata_of=resource
+                self.client,
+                PartialObjectMetadata,
+                clock=self._clock,
+                chance=self._chance,
+                metadata_of=resource,
             )
             self._start(informer)
         return informer

@@ -1,6 +1,7 @@
 """kubeconfig files: reading one to reach a cluster, merging a cluster's context into the user's.
 
-``$KUBECONFIG`` may name several files, as for kubectl: reading merges them (the first to say something wins), writing changes the first.
+``$KUBECONFIG`` may name several files, as for kubectl: reading merges them (the first to say something wins),
+writing changes the first.
 A file is replaced in one step and stays readable only by its owner.
 """
 
@@ -54,7 +55,9 @@ def load(paths: list[Path] | None = None, *, context: str = "") -> Credentials:
             for entry in content.get(section) or ():
                 entries.setdefault(entry["name"], entry.get(section[:-1]) or {})
     if not current:
-        raise KubeconfigError(f"no current context in {', '.join(map(str, searched))}: start a cluster with 'knarr up'")
+        raise KubeconfigError(
+            f"no current context in {', '.join(map(str, searched))}: start a cluster with 'knarr up'"
+        )
     if current not in merged["contexts"]:
         raise KubeconfigError(f"context {current!r} does not exist in {', '.join(map(str, searched))}")
     chosen = merged["contexts"][current]

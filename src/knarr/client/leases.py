@@ -1,6 +1,7 @@
 """Leader election: of several identical components, one works.
 
-The leader renews a Lease; when it has not been renewed for ``duration_s`` by a candidate's own clock, another takes it over. Clocks of
+The leader renews a Lease; when it has not been renewed for ``duration_s`` by a candidate's own clock, another
+takes it over. Clocks of
 machines are never compared, as upstream's ``leaderelection`` does.
 
 Neighbours: controllers and the scheduler run under ``LeaderElector.run`` when several are started.
@@ -33,7 +34,14 @@ class LeaderElector:
     """Competes for one Lease under one identity."""
 
     def __init__(
-        self, client: Client, name: str, *, identity: str, clock: Clock, chance: Chance, namespace: str = "kube-system"
+        self,
+        client: Client,
+        name: str,
+        *,
+        identity: str,
+        clock: Clock,
+        chance: Chance,
+        namespace: str = "kube-system",
     ) -> None:
         self._client = client
         self._name = name
@@ -92,7 +100,9 @@ class LeaderElector:
                 leaseTransitions=0,
             )
             await self._client.create(
-                coordination.Lease(metadata=meta.ObjectMeta(name=self._name, namespace=self._namespace), spec=spec)
+                coordination.Lease(
+                    metadata=meta.ObjectMeta(name=self._name, namespace=self._namespace), spec=spec
+                )
             )
             return True
         holder = lease.spec.holderIdentity or ""

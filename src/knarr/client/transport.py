@@ -8,7 +8,6 @@ Neighbours: ``client.client`` is the only caller.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -53,7 +52,13 @@ class Transport(Protocol):
     """Sends one request; raises ``TransportError`` when there is no answer."""
 
     async def request(
-        self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
     ) -> Response: ...
 
     def stream(
@@ -76,7 +81,13 @@ class HttpTransport:
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
 
     async def request(
-        self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
     ) -> Response:
         try:
             async with self._session.request(
@@ -88,7 +99,7 @@ class HttpTransport:
                 timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
             ) as answer:
                 return Response(answer.status, answer.headers, await answer.read())
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise TransportError(f"{method} {self._server}{path}: {error or type(error).__name__}") from error
 
     @asynccontextmanager
@@ -106,7 +117,7 @@ class HttpTransport:
                 read_bufsize=2**20,
             ) as answer:
                 yield StreamResponse(answer.status, answer.headers, _chunks(answer))
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise TransportError(f"{method} {self._server}{path}: {error or type(error).__name__}") from error
 
     async def close(self) -> None:

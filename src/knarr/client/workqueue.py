@@ -1,6 +1,7 @@
 """The queue of keys a controller has yet to reconcile, with upstream's three promises.
 
-A key waits at most once, however often it is added; a key being worked on is never handed to a second worker, but is
+A key waits at most once, however often it is added; a key being worked on is never handed to a second worker,
+but is
 handed out again if it was added meanwhile; failures come back later and later.
 
 Neighbours: informer handlers add keys, a controller's workers take them.
@@ -26,7 +27,9 @@ RETRY_MAX_S = 1000.0
 class WorkQueue(Generic[K]):
     """Keys in order of arrival. Not thread-safe: one event loop."""
 
-    def __init__(self, clock: Clock, *, retry_base_s: float = RETRY_BASE_S, retry_max_s: float = RETRY_MAX_S) -> None:
+    def __init__(
+        self, clock: Clock, *, retry_base_s: float = RETRY_BASE_S, retry_max_s: float = RETRY_MAX_S
+    ) -> None:
         self._clock = clock
         self._waiting: OrderedDict[K, None] = OrderedDict()
         self._working: set[K] = set()

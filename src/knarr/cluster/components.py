@@ -1,6 +1,7 @@
 """Each component as a process: from files and flags to a running part.
 
-These functions are what ``knarr apiserver``, ``knarr controller-manager``, ``knarr scheduler`` and ``knarr node`` run. Only here do components
+These functions are what ``knarr apiserver``, ``knarr controller-manager``, ``knarr scheduler`` and ``knarr
+node`` run. Only here do components
 and their neighbours meet; among themselves they meet at the API.
 
 Invariant: each function runs until cancelled (SIGTERM, SIGINT) and leaves nothing behind.
@@ -25,7 +26,15 @@ from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.log import get_logger
 
-__all__ = ["ApiServerOptions", "ControlOptions", "NodeConfig", "run_apiserver", "run_controllers", "run_node", "run_process"]
+__all__ = [
+    "ApiServerOptions",
+    "ControlOptions",
+    "NodeConfig",
+    "run_apiserver",
+    "run_controllers",
+    "run_node",
+    "run_process",
+]
 
 log = get_logger("process")
 
@@ -47,7 +56,9 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
 
 
 class ControlOptions(msgspec.Struct, kw_only=True):
-    """What the controllers are started with; with ``scheduler_kubeconfig`` the scheduler runs in the same process."""
+    """What the controllers are started with; with ``scheduler_kubeconfig`` the scheduler runs in the same
+    process.
+    """
 
     kubeconfig: str
     root_ca: str
@@ -122,7 +133,10 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             chance=chance,
         )
         listener = Listener(
-            server, host=options.host, port=options.port, tls=server_tls(options.certificate, options.key, options.client_ca)
+            server,
+            host=options.host,
+            port=options.port,
+            tls=server_tls(options.certificate, options.key, options.client_ca),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run())
@@ -197,7 +211,9 @@ async def run_scheduler(options: SchedulerOptions) -> None:
 
 
 async def run_node(config: NodeConfig) -> None:
-    """Run a node's kubelet, service proxy, DNS and pod network; the process is already in the node's namespaces."""
+    """Run a node's kubelet, service proxy, DNS and pod network; the process is already in the node's
+    namespaces.
+    """
     from knarr.cluster.node_process import NodeProcess
 
     clock, chance = RealClock(), Chance()
@@ -217,7 +233,9 @@ def _read(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-async def wait_until(check: Callable[[], Awaitable[bool]], *, clock: Clock, timeout_s: float, pause_s: float = 0.02) -> bool:
+async def wait_until(
+    check: Callable[[], Awaitable[bool]], *, clock: Clock, timeout_s: float, pause_s: float = 0.02
+) -> bool:
     """Ask ``check`` again and again until it says yes or the time is over."""
     deadline_s = clock.monotonic_s() + timeout_s
     while clock.monotonic_s() < deadline_s:

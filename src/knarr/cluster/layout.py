@@ -1,6 +1,7 @@
 """Where a cluster's files lie, and its record: what it was made with.
 
-``/var/lib/knarr/NAME`` outlives a stop and a reboot; ``/run/knarr/NAME`` does not. Everything of a cluster is below these two, so that deleting them
+``/var/lib/knarr/NAME`` outlives a stop and a reboot; ``/run/knarr/NAME`` does not. Everything of a cluster is
+below these two, so that deleting them
 deletes it.
 
 Neighbours: ``up``, ``down`` and the supervisor read and write through here.

@@ -1,7 +1,9 @@
 """The network parts of a node and of the host, wired: pod network, service proxy, DNS.
 
-Each node answers DNS itself, on its own address: the service ``kube-dns`` has one endpoint a node and prefers the local one, so that a
-pod's questions never leave its node. The host, which belongs to no node, has routes to every node's pods and service rules of its own.
+Each node answers DNS itself, on its own address: the service ``kube-dns`` has one endpoint a node and prefers
+the local one, so that a
+pod's questions never leave its node. The host, which belongs to no node, has routes to every node's pods and
+service rules of its own.
 
 Neighbours: ``network`` holds the parts; ``node_process`` and ``components`` run these functions.
 """
@@ -66,7 +68,9 @@ async def run_node_network(
         await _until_done(lambda: _publish_dns(client, config), clock=clock)
 
 
-async def run_host_network(cluster: str, client: Client, factory: InformerFactory, *, plan: AddressPlan, clock: Clock) -> None:
+async def run_host_network(
+    cluster: str, client: Client, factory: InformerFactory, *, plan: AddressPlan, clock: Clock
+) -> None:
     """This machine's own way to the cluster's pods and services, until cancelled."""
     proxy = ServiceProxy(
         factory,
@@ -131,7 +135,10 @@ async def _publish_dns(client: Client, config: NodeConfig) -> None:
         metadata=meta.ObjectMeta(
             name=f"{DNS_SERVICE}-{config.name}",
             namespace=DNS_NAMESPACE,
-            labels={"kubernetes.io/service-name": DNS_SERVICE, "endpointslice.kubernetes.io/managed-by": "knarr-node"},
+            labels={
+                "kubernetes.io/service-name": DNS_SERVICE,
+                "endpointslice.kubernetes.io/managed-by": "knarr-node",
+            },
             ownerReferences=[
                 meta.OwnerReference(apiVersion="v1", kind="Node", name=config.name, uid=node.metadata.uid)
             ],

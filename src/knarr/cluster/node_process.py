@@ -1,6 +1,8 @@
-"""One node's process: kubelet, its server, service proxy, DNS and pod network, side by side in the node's namespaces.
+"""One node's process: kubelet, its server, service proxy, DNS and pod network, side by side in the node's
+namespaces.
 
-containerd is a process of its own, started by the supervisor; this one waits for it, gives it the images every cluster needs, and starts.
+containerd is a process of its own, started by the supervisor; this one waits for it, gives it the images
+every cluster needs, and starts.
 
 Neighbours: ``components`` starts it; ``kubelet`` and ``network`` do the work.
 """
@@ -91,7 +93,10 @@ class NodeProcess:
         if not await wait_until(ready, clock=self._clock, timeout_s=RUNTIME_TIMEOUT_S):
             raise RuntimeError(f"containerd does not answer on {self._config.socket}")
         loaded = await asyncio.to_thread(
-            ensure_images, Path(self._config.socket), built_in_images(), scratch_dir=Path(self._config.run_dir)
+            ensure_images,
+            Path(self._config.socket),
+            built_in_images(),
+            scratch_dir=Path(self._config.run_dir),
         )
         if loaded:
             log.info("images loaded", names=",".join(loaded))

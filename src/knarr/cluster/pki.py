@@ -1,6 +1,7 @@
 """A cluster's certificates: one CA, one certificate an identity, one key for service-account tokens.
 
-Files are made when they are missing and kept otherwise; private keys are readable by their owner alone and are written before the
+Files are made when they are missing and kept otherwise; private keys are readable by their owner alone and
+are written before the
 certificate that needs them, so that a crash in between leaves nothing half usable.
 
 Upstream's counterpart is kubeadm's ``certs`` phase.
@@ -75,9 +76,15 @@ class Pki:
         server_names: Sequence[str] = (),
         client: bool = True,
     ) -> tuple[Path, Path]:
-        """A certificate and its key as ``file.crt`` and ``file.key``; made anew when near its end or for other names."""
+        """A certificate and its key as ``file.crt`` and ``file.key``; made anew when near its end or for
+        other names.
+        """
         certificate_path, key_path = self.path(f"{file}.crt"), self.path(f"{file}.key")
-        if certificate_path.exists() and key_path.exists() and self._still_good(certificate_path, server_names):
+        if (
+            certificate_path.exists()
+            and key_path.exists()
+            and self._still_good(certificate_path, server_names)
+        ):
             return certificate_path, key_path
         ca = x509.load_pem_x509_certificate(self.ca_pem)
         ca_key = serialization.load_pem_private_key(self.path("ca.key").read_bytes(), password=None)
@@ -96,7 +103,9 @@ class Pki:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+            )
         )
         if server_names:
             builder = builder.add_extension(x509.SubjectAlternativeName(_names(server_names)), critical=False)

@@ -1,6 +1,7 @@
 """Finding and ending a cluster's own processes, also those whose supervisor is gone.
 
-Every process a cluster starts carries ``KNARR_CLUSTER=NAME`` in its environment, and so do its children. Containers' shims inherit it too; they are
+Every process a cluster starts carries ``KNARR_CLUSTER=NAME`` in its environment, and so do its children.
+Containers' shims inherit it too; they are
 spared here, because containers outlive a restart of what manages them.
 
 Neighbours: ``supervisor`` (the usual parent), ``nodes`` (ends everything of a node, containers included).

@@ -1,6 +1,8 @@
-"""Entry point of a component's process: ``python -m knarr.cluster.run COMPONENT OPTIONS``, the options as JSON.
+"""Entry point of a component's process: ``python -m knarr.cluster.run COMPONENT OPTIONS``, the options as
+JSON.
 
-The supervisor starts components this way; people use ``knarr apiserver`` and its siblings, which end up here too.
+The supervisor starts components this way; people use ``knarr apiserver`` and its siblings, which end up here
+too.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import msgspec
 from knarr.cluster import components
 from knarr.kit.log import configure
 
-#: Objects live long here; the default threshold would have the collector look through all of them again and again.
+#: Objects live long here; the default threshold would have the collector look through all of them again and
+#: again.
 GC_THRESHOLD = (50_000, 20, 50)
 
 

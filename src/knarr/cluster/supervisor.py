@@ -1,12 +1,15 @@
 """Keeps a cluster's processes running, without an init system.
 
-One small process a cluster: it starts each component, waits for it in a thread of its own, and starts it again after a pause that grows
-with failures. It obeys a few words on a socket: ``status``, ``stop``, ``stop-node NAME``, ``start-node NAME``. It imports as little as it can,
+One small process a cluster: it starts each component, waits for it in a thread of its own, and starts it
+again after a pause that grows
+with failures. It obeys a few words on a socket: ``status``, ``stop``, ``stop-node NAME``, ``start-node
+NAME``. It imports as little as it can,
 since it lives as long as the cluster.
 
 Neighbours: ``up`` writes the plan and starts it; ``down`` and ``delete`` tell it to stop.
 
-Limits: a component's restarts are at most ``MAX_PAUSE_S`` apart; a stopping process gets ``STOP_S`` before SIGKILL.
+Limits: a component's restarts are at most ``MAX_PAUSE_S`` apart; a stopping process gets ``STOP_S`` before
+SIGKILL.
 """
 
 from __future__ import annotations
@@ -51,6 +54,11 @@ class Child:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    @property
+    def process_id(self) -> int | None:
+        """The last process's id, whether it still runs or waits to be collected by its thread."""
+        return self._process.pid if self._process is not None else None
+
     def start(self) -> None:
         if self._thread is not None and self._thread.is_alive():
             return
@@ -69,7 +77,11 @@ class Child:
             self.restarts += 1
             if time.monotonic() - started_s > STABLE_S:
                 pause_s = FIRST_PAUSE_S
-            print(f"supervisor: {self.name} ended with {code}, starting again in {pause_s:g} s", file=sys.stderr, flush=True)
+            print(
+                f"supervisor: {self.name} ended with {code}, starting again in {pause_s:g} s",
+                file=sys.stderr,
+                flush=True,
+            )
             self._stopped.wait(pause_s)
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
@@ -133,13 +145,12 @@ class Supervisor:
 
     def _reap(self) -> None:
         """Collect adopted processes that have ended; our own are waited for by their threads."""
-        own = {child.pid for child in self._children}
+        own = {child.process_id for child in self._children}
         task = Path(f"/proc/self/task/{os.getpid()}/children")
         with contextlib.suppress(OSError, ValueError):
             for pid in map(int, task.read_text().split()):
-                if pid not in own and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                    if not any(c._process is not None and c._process.pid == pid for c in self._children):
-                        os.waitpid(pid, os.WNOHANG)
+                if pid not in own and _is_zombie(pid):
+                    os.waitpid(pid, os.WNOHANG)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
@@ -154,7 +165,9 @@ class Supervisor:
         verb, node = request.get("do"), request.get("node", "")
         mine = [child for child in self._children if child.node == node]
         if verb == "status":
-            return {c.name: {"pid": c.pid, "restarts": c.restarts, "wanted": c.wanted} for c in self._children}
+            return {
+                c.name: {"pid": c.pid, "restarts": c.restarts, "wanted": c.wanted} for c in self._children
+            }
         if verb == "stop":
             self.stop(self._children)
             self._stop.set()
@@ -179,16 +192,23 @@ class Supervisor:
                 child.join(1.0)
 
 
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def main(plan_path: str) -> None:
     """Entry point: ``python -m knarr.cluster.supervisor PLAN``."""
     plan = json.loads(Path(plan_path).read_text())
     children = [
-        Child(item["name"], item["argv"], log=Path(item["log"]), node=item.get("node", "")) for item in plan["children"]
+        Child(item["name"], item["argv"], log=Path(item["log"]), node=item.get("node", ""))
+        for item in plan["children"]
     ]
     supervisor = Supervisor(
         children, control=Path(plan["control"]), stopped_nodes=set(plan.get("stopped_nodes", ()))
     )
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=supervisor.obey, args=({"do": "stop"},)).start())
+    signal.signal(
+        signal.SIGTERM, lambda *_: threading.Thread(target=supervisor.obey, args=({"do": "stop"},)).start()
+    )
     supervisor.run()
 
 

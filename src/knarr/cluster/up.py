@@ -1,6 +1,7 @@
 """``knarr up``: from nothing, or from a stopped cluster, to one whose nodes are Ready.
 
-Everything it does can be done again without harm. Order: record, bridge, certificates, kubeconfigs, node namespaces, supervisor; then it waits for
+Everything it does can be done again without harm. Order: record, bridge, certificates, kubeconfigs, node
+namespaces, supervisor; then it waits for
 the API server and for the nodes.
 
 Neighbours: ``down`` undoes it; ``supervisor`` keeps running what is started here.
@@ -91,11 +92,15 @@ def _record(layout: Layout, options: UpOptions) -> ClusterRecord:
         taken = [held.index for held in map(_read_record, clusters()) if held is not None]
         record = ClusterRecord(name=layout.name, index=free_index(taken, routed_networks()))
     elif options.store is not None and options.store != record.store:
-        raise UpError(f"cluster {layout.name} keeps its objects in {record.store}; delete it to use another store")
+        raise UpError(
+            f"cluster {layout.name} keeps its objects in {record.store}; delete it to use another store"
+        )
     record.store = options.store or record.store
     if options.nodes is not None:
         if options.nodes < record.nodes:
-            raise UpError(f"cluster {layout.name} has {record.nodes} nodes; nodes can be added, not taken away")
+            raise UpError(
+                f"cluster {layout.name} has {record.nodes} nodes; nodes can be added, not taken away"
+            )
         record.nodes = options.nodes
     if options.simulated_nodes is not None:
         record.simulated_nodes = options.simulated_nodes
@@ -240,11 +245,17 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
     }
     for number, name in enumerate(layout.node_names(record)):
         identities[f"node-{name}"] = (f"system:node:{name}", ["system:nodes"])
-        pki.ensure(f"kubelet-{name}", f"system:node:{name}", server_names=[name, plan.node_address(number)], client=False)
+        pki.ensure(
+            f"kubelet-{name}",
+            f"system:node:{name}",
+            server_names=[name, plan.node_address(number)],
+            client=False,
+        )
     for component, (user, groups) in identities.items():
         pki.ensure(component, user, groups=groups)
         kubeconfig.write(
-            layout.kubeconfig(component), kubeconfig.render(layout.context, _credentials(layout, plan, component))
+            layout.kubeconfig(component),
+            kubeconfig.render(layout.context, _credentials(layout, plan, component)),
         )
 
 
@@ -291,4 +302,3 @@ async def _wait(layout: Layout, record: ClusterRecord, credentials: Credentials,
         say(f"nodes ready: {', '.join(layout.node_names(record))}")
     finally:
         await client.close()
-

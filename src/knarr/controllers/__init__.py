@@ -1,1 +1,3 @@
-"""The controllers: each watches what is and what is wanted, and makes a few writes that bring the two together."""
+"""The controllers: each watches what is and what is wanted, and makes a few writes that bring the two
+together.
+"""

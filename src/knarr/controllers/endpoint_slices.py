@@ -1,6 +1,7 @@
 """EndpointSlices: for every service with a selector, the addresses of the pods behind it.
 
-A service's ports may mean different numbers on different pods (named target ports), so pods are grouped by the numbers they resolve to, and each group fills slices of at most
+A service's ports may mean different numbers on different pods (named target ports), so pods are grouped by
+the numbers they resolve to, and each group fills slices of at most
 ``MAX_ENDPOINTS``. Slices that need no change are not written.
 
 Upstream's counterpart is ``staging/src/k8s.io/endpointslice``.
@@ -89,7 +90,10 @@ class EndpointSliceController(Controller):
         return zones
 
     async def _write(
-        self, service: core.Service, groups: dict[PortKey, list[discovery.Endpoint]], held: list[discovery.EndpointSlice]
+        self,
+        service: core.Service,
+        groups: dict[PortKey, list[discovery.Endpoint]],
+        held: list[discovery.EndpointSlice],
     ) -> None:
         """Make the slices say what ``groups`` say, with as few writes as possible."""
         unused = [each for each in held if each.metadata.deletionTimestamp is None]
@@ -107,7 +111,9 @@ class EndpointSliceController(Controller):
         for each in unused:
             await self._delete(each)
 
-    async def _create(self, service: core.Service, ports: PortKey, endpoints: list[discovery.Endpoint]) -> None:
+    async def _create(
+        self, service: core.Service, ports: PortKey, endpoints: list[discovery.Endpoint]
+    ) -> None:
         built = discovery.EndpointSlice(
             metadata=meta.ObjectMeta(
                 generateName=f"{service.metadata.name}-",
@@ -133,7 +139,9 @@ class EndpointSliceController(Controller):
         self, service: core.Service, held: discovery.EndpointSlice, endpoints: list[discovery.Endpoint]
     ) -> None:
         labels = _labels(service)
-        if _same(held.endpoints, endpoints) and all(held.metadata.labels.get(k) == v for k, v in labels.items()):
+        if _same(held.endpoints, endpoints) and all(
+            held.metadata.labels.get(k) == v for k, v in labels.items()
+        ):
             return
         changed = codec.copy(held)
         changed.endpoints = endpoints
@@ -143,7 +151,10 @@ class EndpointSliceController(Controller):
     async def _delete(self, held: discovery.EndpointSlice) -> None:
         try:
             await self.client.delete(
-                discovery.EndpointSlice, held.metadata.name, namespace=held.metadata.namespace, uid=held.metadata.uid
+                discovery.EndpointSlice,
+                held.metadata.name,
+                namespace=held.metadata.namespace,
+                uid=held.metadata.uid,
             )
         except StatusError as error:
             if error.code != 404:
@@ -163,7 +174,8 @@ def _matters(old: core.Pod, new: core.Pod) -> bool:
         or old.status.podIP != new.status.podIP
         or old.status.phase != new.status.phase
         or old.spec.nodeName != new.spec.nodeName
-        or conditions.is_true(old.status.conditions, "Ready") != conditions.is_true(new.status.conditions, "Ready")
+        or conditions.is_true(old.status.conditions, "Ready")
+        != conditions.is_true(new.status.conditions, "Ready")
     )
 
 
@@ -240,7 +252,9 @@ def _ports(key: PortKey) -> list[discovery.EndpointPort]:
 
 
 def _port_key(ports: Sequence[discovery.EndpointPort]) -> PortKey:
-    return tuple((port.name or "", port.protocol or "TCP", port.port or 0, port.appProtocol or "") for port in ports)
+    return tuple(
+        (port.name or "", port.protocol or "TCP", port.port or 0, port.appProtocol or "") for port in ports
+    )
 
 
 def _labels(service: core.Service) -> dict[str, str]:
@@ -253,14 +267,19 @@ def _labels(service: core.Service) -> dict[str, str]:
 def _distribute(
     endpoints: list[discovery.Endpoint], held: list[discovery.EndpointSlice]
 ) -> list[tuple[list[discovery.Endpoint], discovery.EndpointSlice | None]]:
-    """Which endpoints go into which slice: each stays where it is, new ones fill gaps, the rest get new slices.
+    """Which endpoints go into which slice: each stays where it is, new ones fill gaps, the rest get new
+    slices.
 
     A slice left empty is given nothing; one is kept even when there is nothing to put into it.
     """
     wanted = {each.addresses[0]: each for each in endpoints}
     parts: list[tuple[list[discovery.Endpoint], discovery.EndpointSlice | None]] = []
     for each in held:
-        kept = [wanted.pop(old.addresses[0]) for old in each.endpoints if old.addresses and old.addresses[0] in wanted]
+        kept = [
+            wanted.pop(old.addresses[0])
+            for old in each.endpoints
+            if old.addresses and old.addresses[0] in wanted
+        ]
         parts.append((kept, each))
     rest = list(wanted.values())
     for part, _ in parts:

@@ -1,6 +1,7 @@
 """Not acting twice: what a controller has just written and its cache has not shown yet.
 
-A controller that has created five pods must not count the pods of a cache that shows none of them and create five more. It notes what it expects to see
+A controller that has created five pods must not count the pods of a cache that shows none of them and create
+five more. It notes what it expects to see
 and waits until it has seen it, or until ``TIMEOUT_S`` has passed, in case an event never comes.
 
 Upstream's counterpart is ``controller_utils.go``'s ``UIDTrackingControllerExpectations``.

@@ -1,11 +1,13 @@
 """What every controller is: a queue of keys, a few workers, and one function from a key to a few writes.
 
-``reconcile`` reads from listers, decides by pure functions, writes, and returns; it never trusts the event that woke it, and doing it twice does no harm. A refusal
+``reconcile`` reads from listers, decides by pure functions, writes, and returns; it never trusts the event
+that woke it, and doing it twice does no harm. A refusal
 or a broken connection brings the key back later.
 
 Upstream's counterpart is the pattern all of ``pkg/controller`` repeats.
 
-Neighbours: ``manager`` starts controllers; ``expectations`` keeps a controller from acting on a cache that has not seen its own writes yet.
+Neighbours: ``manager`` starts controllers; ``expectations`` keeps a controller from acting on a cache that
+has not seen its own writes yet.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ class GarbageCollector(Controller):
             # A kind this server does not know: nothing can be said, so nothing is deleted.
             return True
         if resource.namespaced and not node.namespace:
-            message = f"ownerRef {codec.encode(reference).decode()} does not exist in namespace \"\""
+            message = f'ownerRef {codec.encode(reference).decode()} does not exist in namespace ""'
             self._warn(node, "OwnerRefInvalidNamespace", message)
             return True
         answer = await self.client.raw("GET", resource.path(node.namespace, reference.name))
@@ -222,10 +222,10 @@ class GarbageCollector(Controller):
         return found if found.uid == node.uid else None
 
     async def _delete(self, node: Node, policy: str) -> None:
-        options = meta.DeleteOptions(
-            propagationPolicy=policy, preconditions=meta.Preconditions(uid=node.uid)
+        options = meta.DeleteOptions(propagationPolicy=policy, preconditions=meta.Preconditions(uid=node.uid))
+        self.log.debug(
+            "collecting", kind=node.resource.kind, object=f"{node.namespace}/{node.name}", policy=policy
         )
-        self.log.debug("collecting", kind=node.resource.kind, object=f"{node.namespace}/{node.name}", policy=policy)
         answer = await self.client.raw(
             "DELETE",
             node.resource.path(node.namespace, node.name),
@@ -282,7 +282,9 @@ class GarbageCollector(Controller):
         if live is None or name not in live.finalizers:
             return
         kept = [held for held in live.finalizers if held != name]
-        await self._patch(node, {"metadata": {"finalizers": kept or None, "resourceVersion": live.resourceVersion}})
+        await self._patch(
+            node, {"metadata": {"finalizers": kept or None, "resourceVersion": live.resourceVersion}}
+        )
 
 
 def _raise(answer: Response) -> None:

@@ -1,6 +1,7 @@
 """Emptying namespaces that are being deleted.
 
-Everything in the namespace is deleted kind by kind (pods last to be looked at again, because they take their time); when nothing is left, the ``kubernetes`` finalizer goes, and the
+Everything in the namespace is deleted kind by kind (pods last to be looked at again, because they take their
+time); when nothing is left, the ``kubernetes`` finalizer goes, and the
 namespace with it. Until then conditions and an event say what still stands in the way.
 
 Upstream's counterpart is ``pkg/controller/namespace``.
@@ -9,7 +10,6 @@ Upstream's counterpart is ``pkg/controller/namespace``.
 from __future__ import annotations
 
 from collections import Counter
-
 
 import msgspec
 
@@ -70,7 +70,9 @@ class NamespaceController(Controller):
             return
         await self._finalize(namespace)
 
-    async def _empty(self, name: str, resource: Resource, remaining: Counter[str], finalizers: Counter[str]) -> None:
+    async def _empty(
+        self, name: str, resource: Resource, remaining: Counter[str], finalizers: Counter[str]
+    ) -> None:
         """Delete everything of one kind, and count what does not go at once."""
         path = resource.path(name)
         if not await self._count(path):
@@ -100,15 +102,33 @@ class NamespaceController(Controller):
                 raise
 
     async def _explain(
-        self, namespace: core.Namespace, remaining: Counter[str], finalizers: Counter[str], failures: list[str]
+        self,
+        namespace: core.Namespace,
+        remaining: Counter[str],
+        finalizers: Counter[str],
+        failures: list[str],
     ) -> None:
         """Say in conditions, as upstream does, what blocks the deletion."""
         changed = codec.copy(namespace)
-        content = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(remaining.items()))
-        held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
+        content = ", ".join(
+            f"{kind} has {count} resource instances" for kind, count in sorted(remaining.items())
+        )
+        held = ", ".join(
+            f"{name} in {count} resource instances" for name, count in sorted(finalizers.items())
+        )
         facts = [
-            ("NamespaceDeletionDiscoveryFailure", False, "ResourcesDiscovered", "All resources successfully discovered"),
-            ("NamespaceDeletionGroupVersionParsingFailure", False, "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+            (
+                "NamespaceDeletionDiscoveryFailure",
+                False,
+                "ResourcesDiscovered",
+                "All resources successfully discovered",
+            ),
+            (
+                "NamespaceDeletionGroupVersionParsingFailure",
+                False,
+                "ParsedGroupVersions",
+                "All legacy kube types successfully parsed",
+            ),
             (
                 "NamespaceDeletionContentFailure",
                 bool(failures),
@@ -121,7 +141,9 @@ class NamespaceController(Controller):
                 "NamespaceContentRemaining",
                 bool(remaining),
                 "SomeResourcesRemain" if remaining else "ContentRemoved",
-                f"Some resources are remaining: {content}" if remaining else "All content successfully removed",
+                f"Some resources are remaining: {content}"
+                if remaining
+                else "All content successfully removed",
             ),
             (
                 "NamespaceFinalizersRemaining",
@@ -159,6 +181,3 @@ def _deletable() -> list[Resource]:
         found.append(resource)
     # Pods first: they take the longest to end, and what they use should outlive them.
     return sorted(found, key=lambda resource: (resource.plural != "pods", resource.plural))
-
-
-

@@ -37,7 +37,9 @@ class NodeIpamController(Controller):
             return
         chosen = self._free()
         if chosen is None:
-            self.recorder.event(node, NORMAL, "CIDRNotAvailable", f"Node {name} status is now: CIDRNotAvailable")
+            self.recorder.event(
+                node, NORMAL, "CIDRNotAvailable", f"Node {name} status is now: CIDRNotAvailable"
+            )
             raise RuntimeError(f"no range is left in {self._network} for node {name}")
         self._given[name] = chosen
         try:
@@ -51,4 +53,6 @@ class NodeIpamController(Controller):
         """The first range nobody has: neither in the cache nor just given by us."""
         taken = {node.spec.podCIDR for node in self._nodes.list()} | set(self._given.values())
         prefix = max(NODE_PREFIX, self._network.prefixlen)
-        return next((str(part) for part in self._network.subnets(new_prefix=prefix) if str(part) not in taken), None)
+        return next(
+            (str(part) for part in self._network.subnets(new_prefix=prefix) if str(part) not in taken), None
+        )

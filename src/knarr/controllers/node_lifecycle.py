@@ -1,7 +1,9 @@
 """Nodes that stop reporting: noticed, tainted, and their pods marked.
 
-A node whose lease has not been renewed for ``GRACE_S`` gets Ready=Unknown and the ``unreachable`` taints; one that reports itself not ready gets ``not-ready``. Conditions such as disk pressure
-become NoSchedule taints. When much of the cluster seems to fail at once, taints that evict are given slowly, for then the network is the likelier cause.
+A node whose lease has not been renewed for ``GRACE_S`` gets Ready=Unknown and the ``unreachable`` taints; one
+that reports itself not ready gets ``not-ready``. Conditions such as disk pressure
+become NoSchedule taints. When much of the cluster seems to fail at once, taints that evict are given slowly,
+for then the network is the likelier cause.
 
 Upstream's counterpart is ``pkg/controller/nodelifecycle``. Neighbour: ``taint_eviction`` deletes the pods.
 """
@@ -74,7 +76,11 @@ class NodeLifecycleController(Controller):
             self._heard.pop(name, None)
             return
         wanted = schedule_taints(node)
-        kept = [taint for taint in node.spec.taints if not (taint.effect == "NoSchedule" and taint.key in _MANAGED)]
+        kept = [
+            taint
+            for taint in node.spec.taints
+            if not (taint.effect == "NoSchedule" and taint.key in _MANAGED)
+        ]
         ready = conditions.get(node.status.conditions, "Ready")
         if ready is not None and ready.status == "True":
             kept = [t for t in kept if not (t.effect == "NoExecute" and t.key in (NOT_READY, UNREACHABLE))]
@@ -84,7 +90,10 @@ class NodeLifecycleController(Controller):
             return
         stamps = {t.key: t for t in node.spec.taints if t.effect == "NoSchedule"}
         now = rfc3339(self.clock.now())
-        taints = [*kept, *(stamps.get(key) or core.Taint(key=key, effect="NoSchedule", timeAdded=now) for key in wanted)]
+        taints = [
+            *kept,
+            *(stamps.get(key) or core.Taint(key=key, effect="NoSchedule", timeAdded=now) for key in wanted),
+        ]
         await self._write_taints(node, taints)
 
     async def _write_taints(self, node: core.Node, taints: list[core.Taint]) -> None:
@@ -141,8 +150,12 @@ class NodeLifecycleController(Controller):
                 type=kind,
                 status="Unknown",
                 reason="NodeStatusUnknown" if held is not None else "NodeStatusNeverUpdated",
-                message="Kubelet stopped posting node status." if held is not None else "Kubelet never posted node status.",
-                lastHeartbeatTime=held.lastHeartbeatTime if held is not None else node.metadata.creationTimestamp,
+                message="Kubelet stopped posting node status."
+                if held is not None
+                else "Kubelet never posted node status.",
+                lastHeartbeatTime=held.lastHeartbeatTime
+                if held is not None
+                else node.metadata.creationTimestamp,
                 lastTransitionTime=now,
             )
             conditions.put(changed.status.conditions, unknown)
@@ -180,7 +193,11 @@ class NodeLifecycleController(Controller):
             bad = sum(1 for other in zones[zone] if _ready_status(other) != "True")
             rate = _rate(len(zones[zone]), bad, all_down=all_down)
             wanted = NOT_READY if _ready_status(node) == "False" else UNREACHABLE
-            held = {t.key for t in node.spec.taints if t.effect == "NoExecute" and t.key in (NOT_READY, UNREACHABLE)}
+            held = {
+                t.key
+                for t in node.spec.taints
+                if t.effect == "NoExecute" and t.key in (NOT_READY, UNREACHABLE)
+            }
             if wanted in held or rate == 0:
                 continue
             now_s = self.clock.monotonic_s()
@@ -188,7 +205,11 @@ class NodeLifecycleController(Controller):
             if not held and now_s < self._next_eviction_s.get(zone, 0.0):
                 continue
             self._next_eviction_s[zone] = now_s + 1 / rate
-            kept = [t for t in node.spec.taints if not (t.effect == "NoExecute" and t.key in (NOT_READY, UNREACHABLE))]
+            kept = [
+                t
+                for t in node.spec.taints
+                if not (t.effect == "NoExecute" and t.key in (NOT_READY, UNREACHABLE))
+            ]
             taint = core.Taint(key=wanted, effect="NoExecute", timeAdded=rfc3339(self.clock.now()))
             await self._write_taints(node, [*kept, taint])
 
@@ -225,5 +246,3 @@ def _rate(count: int, unready: int, *, all_down: bool) -> float:
     if unready > 2 and unready / count >= UNHEALTHY_SHARE:
         return SECONDARY_RATE if count > LARGE_ZONE else 0.0
     return EVICTION_RATE
-
-

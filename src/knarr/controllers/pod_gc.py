@@ -1,4 +1,5 @@
-"""Pods nobody will ever end: on nodes that no longer exist, deleted before they were scheduled, or finished in too great a number.
+"""Pods nobody will ever end: on nodes that no longer exist, deleted before they were scheduled, or finished
+in too great a number.
 
 Upstream's counterpart is ``pkg/controller/podgc``.
 """
@@ -80,7 +81,11 @@ class PodGCController(Controller):
                 conditions.put(changed.status.conditions, target)
                 await self.client.update_status(changed)
             await self.client.delete(
-                core.Pod, pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid, grace_period_s=0
+                core.Pod,
+                pod.metadata.name,
+                namespace=pod.metadata.namespace,
+                uid=pod.metadata.uid,
+                grace_period_s=0,
             )
         except StatusError as error:
             if error.code not in (404, 409):

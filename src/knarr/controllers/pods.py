@@ -1,4 +1,5 @@
-"""What controllers of pods share: which pods are theirs, which are ready, which go first, and how they are made.
+"""What controllers of pods share: which pods are theirs, which are ready, which go first, and how they are
+made.
 
 Upstream's counterpart is ``pkg/controller/controller_utils.go`` and ``controller_ref_manager.go``.
 
@@ -59,16 +60,24 @@ def is_available(pod: core.Pod, min_ready_s: int, now: datetime) -> bool:
 def available_in_s(pod: core.Pod, min_ready_s: int, now: datetime) -> float | None:
     """In how many seconds a ready pod becomes available; None if it is or is not on its way there."""
     condition = ready_condition(pod)
-    if condition is None or condition.status != "True" or min_ready_s == 0 or not condition.lastTransitionTime:
+    if (
+        condition is None
+        or condition.status != "True"
+        or min_ready_s == 0
+        or not condition.lastTransitionTime
+    ):
         return None
-    left = (parse_rfc3339(condition.lastTransitionTime) + timedelta(seconds=min_ready_s) - now).total_seconds()
+    left = (
+        parse_rfc3339(condition.lastTransitionTime) + timedelta(seconds=min_ready_s) - now
+    ).total_seconds()
     return left if left > 0 else None
 
 
 def deletion_rank(pods: Sequence[core.Pod], related: Sequence[core.Pod], now: datetime) -> list[core.Pod]:
     """``pods`` in the order they should be deleted: the least valuable first.
 
-    Unassigned before assigned, pending before running, not ready before ready, cheaper before dearer, on crowded nodes before others, ready for a shorter time
+    Unassigned before assigned, pending before running, not ready before ready, cheaper before dearer, on
+    crowded nodes before others, ready for a shorter time
     (in powers of two) before longer, restarted more before less, younger before older.
     """
     crowd: dict[str, int] = {}
@@ -118,7 +127,9 @@ class PodControl:
         self._recorder = recorder
         self._clock = clock
 
-    async def create(self, owner: Any, template: core.PodTemplateSpec, *, name: str = "", namespace: str = "") -> core.Pod:
+    async def create(
+        self, owner: Any, template: core.PodTemplateSpec, *, name: str = "", namespace: str = ""
+    ) -> core.Pod:
         """A pod of ``template`` that ``owner`` controls. Raises ``StatusError``."""
         pod = pod_from(template, owner, name=name)
         try:
@@ -133,7 +144,9 @@ class PodControl:
     async def delete(self, owner: Any, pod: core.Pod) -> None:
         """Raises ``StatusError`` but for a pod that is gone already."""
         try:
-            await self._client.delete(core.Pod, pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid)
+            await self._client.delete(
+                core.Pod, pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid
+            )
         except StatusError as error:
             if error.code == 404:
                 return
@@ -183,9 +196,11 @@ def _namespace_terminating(error: StatusError) -> bool:
 
 
 class RefManager:
-    """Which of many candidates belong to one owner: adopts what matches and has no controller, releases what no longer matches.
+    """Which of many candidates belong to one owner: adopts what matches and has no controller, releases what
+    no longer matches.
 
-    ``kind`` is the candidates' type. Before an adoption the owner is read from the API itself: a cache may still show one that was deleted and made anew.
+    ``kind`` is the candidates' type. Before an adoption the owner is read from the API itself: a cache may
+    still show one that was deleted and made anew.
     """
 
     def __init__(self, client: Client, kind: type[Any], owner: Any, selector: LabelSelector) -> None:
@@ -195,13 +210,11 @@ class RefManager:
         self._selector = selector
         self._may_adopt: bool | None = None
 
-    async def claim(self, candidates: Sequence[Any], *, extra: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+    async def claim(
+        self, candidates: Sequence[Any], *, extra: Callable[[Any], bool] = lambda _: True
+    ) -> list[Any]:
         """The candidates that are the owner's now."""
-        claimed = []
-        for candidate in candidates:
-            if await self._claim(candidate, extra):
-                claimed.append(candidate)
-        return claimed
+        return [candidate for candidate in candidates if await self._claim(candidate, extra)]
 
     async def _claim(self, candidate: Any, extra: Callable[[Any], bool]) -> bool:
         matches = self._selector.matches(candidate.metadata.labels) and extra(candidate)
@@ -231,7 +244,9 @@ class RefManager:
 
     async def _release(self, candidate: Any) -> None:
         directive = {"$patch": "delete", "uid": self._owner.metadata.uid}
-        await self._patch(candidate, {"metadata": {"ownerReferences": [directive], "uid": candidate.metadata.uid}})
+        await self._patch(
+            candidate, {"metadata": {"ownerReferences": [directive], "uid": candidate.metadata.uid}}
+        )
 
     async def _patch(self, candidate: Any, patch: dict[str, Any]) -> bool:
         try:
@@ -248,7 +263,9 @@ class RefManager:
     async def _owner_is_live(self) -> bool:
         owner = self._owner
         try:
-            fresh: Any = await self._client.get(type(owner), owner.metadata.name, namespace=owner.metadata.namespace)
+            fresh: Any = await self._client.get(
+                type(owner), owner.metadata.name, namespace=owner.metadata.namespace
+            )
         except StatusError as error:
             if error.code == 404:
                 return False

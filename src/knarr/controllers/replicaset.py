@@ -1,6 +1,7 @@
 """ReplicaSets: as many pods as wanted, no more and no fewer.
 
-Pods are found by their controller's UID or, without a controller, by labels (and adopted). Counting waits until the cache has seen the controller's own writes.
+Pods are found by their controller's UID or, without a controller, by labels (and adopted). Counting waits
+until the cache has seen the controller's own writes.
 
 Upstream's counterpart is ``pkg/controller/replicaset``.
 """
@@ -111,7 +112,9 @@ class ReplicaSetController(Controller):
         await self._update_status(replica_set, claimed, active, failure)
         if failure is not None:
             raise failure
-        waits = [podlib.available_in_s(pod, replica_set.spec.minReadySeconds, self.clock.now()) for pod in active]
+        waits = [
+            podlib.available_in_s(pod, replica_set.spec.minReadySeconds, self.clock.now()) for pod in active
+        ]
         pending = [wait for wait in waits if wait is not None]
         if pending:
             self.queue.add_after(key, min(pending))
@@ -144,7 +147,9 @@ class ReplicaSetController(Controller):
 
         await self._control.create_many(count, make, failed=failed)
 
-    async def _delete(self, key: Key, replica_set: apps.ReplicaSet, active: Sequence[core.Pod], count: int) -> None:
+    async def _delete(
+        self, key: Key, replica_set: apps.ReplicaSet, active: Sequence[core.Pod], count: int
+    ) -> None:
         chosen = podlib.deletion_rank(active, self._related(replica_set), self.clock.now())[:count]
         self._expectations.expect_deletions(key, [pod.metadata.uid for pod in chosen])
 
@@ -178,7 +183,11 @@ class ReplicaSetController(Controller):
         ]
 
     async def _update_status(
-        self, replica_set: apps.ReplicaSet, claimed: Sequence[core.Pod], active: Sequence[core.Pod], failure: StatusError | None
+        self,
+        replica_set: apps.ReplicaSet,
+        claimed: Sequence[core.Pod],
+        active: Sequence[core.Pod],
+        failure: StatusError | None,
     ) -> None:
         status = compute_status(replica_set, claimed, active, failure, now=self.clock.now())
         if status == replica_set.status:
@@ -211,7 +220,11 @@ def compute_status(
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
         reason = "FailedCreate" if wanted > len(active) else "FailedDelete"
         condition = apps.ReplicaSetCondition(
-            type="ReplicaFailure", status="True", reason=reason, message=str(failure), lastTransitionTime=rfc3339(now)
+            type="ReplicaFailure",
+            status="True",
+            reason=reason,
+            message=str(failure),
+            lastTransitionTime=rfc3339(now),
         )
         conditions.put(status.conditions, condition)
     else:
@@ -221,5 +234,3 @@ def compute_status(
 
 def _carries(pod: core.Pod, labels: dict[str, str]) -> bool:
     return all(pod.metadata.labels.get(key) == value for key, value in labels.items())
-
-

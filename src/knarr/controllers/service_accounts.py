@@ -1,4 +1,5 @@
-"""What every namespace has from the start: the ``default`` service account, and the cluster's CA certificate for its pods.
+"""What every namespace has from the start: the ``default`` service account, and the cluster's CA certificate
+for its pods.
 
 Upstream's counterparts are the ``serviceaccount`` and ``root-ca-certificate-publisher`` controllers.
 """
@@ -13,7 +14,9 @@ from knarr.controllers.framework import Controller, ControllerContext, Key
 
 DEFAULT_ACCOUNT = "default"
 ROOT_CA = "kube-root-ca.crt"
-_DESCRIPTION = {"kubernetes.io/description": "The certificate authority that signs this cluster's API server."}
+_DESCRIPTION = {
+    "kubernetes.io/description": "The certificate authority that signs this cluster's API server."
+}
 
 
 class ServiceAccountController(Controller):
@@ -27,7 +30,9 @@ class ServiceAccountController(Controller):
         self._accounts = self.lister(core.ServiceAccount)
         self.informer(core.ServiceAccount).add_handler(self._account_changed)
 
-    def _account_changed(self, event: str, old: core.ServiceAccount | None, new: core.ServiceAccount | None) -> None:
+    def _account_changed(
+        self, event: str, old: core.ServiceAccount | None, new: core.ServiceAccount | None
+    ) -> None:
         if new is None and old is not None and old.metadata.name == DEFAULT_ACCOUNT:
             self.queue.add(("", old.metadata.namespace))
 

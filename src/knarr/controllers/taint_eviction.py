@@ -38,7 +38,11 @@ class TaintEvictionController(Controller):
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
         if new is None or not new.spec.nodeName:
             return
-        if old is not None and old.spec.nodeName == new.spec.nodeName and old.spec.tolerations == new.spec.tolerations:
+        if (
+            old is not None
+            and old.spec.nodeName == new.spec.nodeName
+            and old.spec.tolerations == new.spec.tolerations
+        ):
             return
         node = self._nodes.get("", new.spec.nodeName)
         if node is not None and evicting(node):
@@ -61,7 +65,9 @@ class TaintEvictionController(Controller):
         await self._evict(pod)
 
     async def _evict(self, pod: core.Pod) -> None:
-        self.recorder.event(pod, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {'/'.join(key_of(pod))}")
+        self.recorder.event(
+            pod, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {'/'.join(key_of(pod))}"
+        )
         changed = codec.copy(pod)
         target = core.PodCondition(
             type="DisruptionTarget",
@@ -73,7 +79,9 @@ class TaintEvictionController(Controller):
         try:
             if conditions.put(changed.status.conditions, target):
                 await self.client.update_status(changed)
-            await self.client.delete(core.Pod, pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid)
+            await self.client.delete(
+                core.Pod, pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid
+            )
         except StatusError as error:
             if error.code != 404:
                 raise

@@ -2,7 +2,8 @@
 
 No component reads the time or sleeps by itself: it is handed a ``Clock``. ``RealClock`` is the machine's.
 ``VirtualClock`` belongs to ``VirtualTimeLoop``, an event loop whose time jumps to the next timer as soon as
-nothing is left to run, so that a whole control plane lives through a day in a second, and always the same day.
+nothing is left to run, so that a whole control plane lives through a day in a second, and always the same
+day.
 
 Neighbours: ``kit.chance`` does for randomness what this module does for time.
 """
@@ -15,7 +16,15 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Clock", "RealClock", "VirtualClock", "VirtualTimeLoop", "parse_rfc3339", "rfc3339", "rfc3339_micro"]
+__all__ = [
+    "Clock",
+    "RealClock",
+    "VirtualClock",
+    "VirtualTimeLoop",
+    "parse_rfc3339",
+    "rfc3339",
+    "rfc3339_micro",
+]
 
 
 class Clock(Protocol):

@@ -49,7 +49,9 @@ def get_logger(name: str) -> Logger:
 def configure(level: int = logging.INFO) -> None:
     """Send Knarr's logs to standard error; called once by a process's entry point."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname).1s %(asctime)s.%(msecs)03d %(message)s", "%m-%d %H:%M:%S"))
+    handler.setFormatter(
+        logging.Formatter("%(levelname).1s %(asctime)s.%(msecs)03d %(message)s", "%m-%d %H:%M:%S")
+    )
     root = logging.getLogger("knarr")
     root.handlers[:] = [handler]
     root.setLevel(level)

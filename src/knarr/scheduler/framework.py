@@ -1,9 +1,11 @@
 """The scheduling framework: plugins, in the order of upstream's extension points.
 
-PreFilter, Filter, Score, Reserve, Permit, PreBind, Bind, PostBind carry upstream's names and meaning. Filter and Score work on all nodes at once: a Filter answers with a column of
+PreFilter, Filter, Score, Reserve, Permit, PreBind, Bind, PostBind carry upstream's names and meaning. Filter
+and Score work on all nodes at once: a Filter answers with a column of
 booleans and a reason, a Score with a column of 0 to 100.
 
-``schedule`` is a pure function of pod, table and the tie-breaking number; ``FitError`` says for every node why not.
+``schedule`` is a pure function of pod, table and the tie-breaking number; ``FitError`` says for every node
+why not.
 
 Upstream's counterpart is ``pkg/scheduler/framework``.
 """
@@ -37,7 +39,9 @@ class CycleState:
 
 @dataclass(slots=True)
 class Rejection:
-    """Nodes a Filter refuses (``mask`` is True for them). ``reason`` is upstream's text; ``unresolvable`` ones no preemption would help."""
+    """Nodes a Filter refuses (``mask`` is True for them). ``reason`` is upstream's text; ``unresolvable``
+    ones no preemption would help.
+    """
 
     mask: Mask
     reason: str
@@ -75,7 +79,9 @@ class Plugin:
 class FitError(Exception):
     """No node can take the pod. ``reasons`` counts nodes by reason; ``by_plugin`` says which plugins refused."""
 
-    def __init__(self, nodes: int, reasons: Counter[str], plugins: set[str], rejected: dict[str, list[str]]) -> None:
+    def __init__(
+        self, nodes: int, reasons: Counter[str], plugins: set[str], rejected: dict[str, list[str]]
+    ) -> None:
         self.nodes = nodes
         self.reasons = reasons
         self.plugins = plugins
@@ -110,7 +116,9 @@ class Framework:
         self._static: dict[bytes, tuple[int, Mask, list[tuple[str, Rejection]]]] = {}
 
     def schedule(self, pod: core.Pod, table: NodeTable, *, signature: bytes, tie_break: int = 0) -> Placement:
-        """Choose a node. ``signature`` is equal for pods with equal scheduling constraints. Raises ``FitError``."""
+        """Choose a node. ``signature`` is equal for pods with equal scheduling constraints. Raises
+        ``FitError``.
+        """
         state = CycleState(PodLoad.of(pod))
         for plugin in self.plugins:
             reason = plugin.pre_filter(state, pod, table)
@@ -151,7 +159,9 @@ class Framework:
         self._static[signature] = (table.generation, feasible, rejections)
         return feasible, rejections
 
-    def _best(self, state: CycleState, pod: core.Pod, table: NodeTable, feasible: Mask, tie_break: int) -> int:
+    def _best(
+        self, state: CycleState, pod: core.Pod, table: NodeTable, feasible: Mask, tie_break: int
+    ) -> int:
         total = np.zeros(len(feasible), np.float64)
         for plugin in self.plugins:
             scores = plugin.score(state, pod, table, feasible)
@@ -175,7 +185,9 @@ SIGNATURE_LIMIT = 1024
 
 
 def _fit_error(table: NodeTable, rejections: list[tuple[str, Rejection]]) -> FitError:
-    """Count each node under the first plugin that refused it, with all of that plugin's reasons, as upstream does."""
+    """Count each node under the first plugin that refused it, with all of that plugin's reasons, as upstream
+    does.
+    """
     reasons: Counter[str] = Counter()
     plugins: set[str] = set()
     rejected: dict[str, list[str]] = {}

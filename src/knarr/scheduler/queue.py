@@ -1,6 +1,7 @@
 """Which pod is scheduled next.
 
-Three places: *active* (by priority, then by arrival), *backoff* (failed a moment ago), *unschedulable* (nothing has happened that could help). An event in the cluster moves pods out of
+Three places: *active* (by priority, then by arrival), *backoff* (failed a moment ago), *unschedulable*
+(nothing has happened that could help). An event in the cluster moves pods out of
 the last only if one of the plugins that refused them may answer differently after it.
 
 Upstream's counterpart is ``pkg/scheduler/backend/queue``.
@@ -27,7 +28,15 @@ UNSCHEDULABLE_S = 300.0
 #: Which plugins may change their mind after which event. The event is (kind, what happened).
 HINTS: dict[tuple[str, str], frozenset[str]] = {
     ("Node", ADDED): frozenset(
-        ("NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit", "")
+        (
+            "NodeUnschedulable",
+            "NodeName",
+            "TaintToleration",
+            "NodeAffinity",
+            "NodePorts",
+            "NodeResourcesFit",
+            "",
+        )
     ),
     ("Node", "allocatable"): frozenset(("NodeResourcesFit",)),
     ("Node", "labels"): frozenset(("NodeAffinity",)),
@@ -51,7 +60,7 @@ class QueuedPod:
         return (self.pod.metadata.namespace, self.pod.metadata.name)
 
     def backoff_s(self) -> float:
-        return min(INITIAL_BACKOFF_S * 2 ** max(self.attempts - 1, 0), MAX_BACKOFF_S)
+        return min(INITIAL_BACKOFF_S * 2.0 ** max(self.attempts - 1, 0), MAX_BACKOFF_S)
 
 
 @dataclass(order=True, slots=True)
@@ -80,7 +89,11 @@ class SchedulingQueue:
         return len(self._known)
 
     def statistics(self) -> dict[str, int]:
-        return {"active": len(self._waiting), "backoff": len(self._timers), "unschedulable": len(self._unschedulable)}
+        return {
+            "active": len(self._waiting),
+            "backoff": len(self._timers),
+            "unschedulable": len(self._unschedulable),
+        }
 
     def add(self, pod: core.Pod) -> None:
         """A new pod, or a changed one: its specification may now fit."""

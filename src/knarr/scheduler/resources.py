@@ -29,7 +29,9 @@ def amounts(quantities: Mapping[str, str]) -> Amounts:
 
 
 def requests(pod: core.Pod) -> Amounts:
-    """What a node must have free for the pod: its containers together, or its greediest moment of initialisation."""
+    """What a node must have free for the pod: its containers together, or its greediest moment of
+    initialisation.
+    """
     if pod.spec.resources is not None and pod.spec.resources.requests:
         total = amounts(pod.spec.resources.requests)
         own = _containers(pod)

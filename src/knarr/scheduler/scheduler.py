@@ -1,6 +1,7 @@
 """The scheduling loop: pop a pod, choose a node, assume it is there, bind it in the background.
 
-Choosing is quick and happens one pod at a time; binding is a request and happens for many at once. From the choice until the API confirms it the pod is *assumed*: it counts on its node, so that
+Choosing is quick and happens one pod at a time; binding is a request and happens for many at once. From the
+choice until the API confirms it the pod is *assumed*: it counts on its node, so that
 the next pod sees the room gone. A binding that fails takes the assumption back.
 
 Upstream's counterpart is ``pkg/scheduler``.
@@ -121,7 +122,9 @@ class Scheduler:
     async def _bind(self, queued: QueuedPod, placement: Placement) -> None:
         pod = queued.pod
         binding = core.Binding(
-            metadata=meta.ObjectMeta(name=pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid),
+            metadata=meta.ObjectMeta(
+                name=pod.metadata.name, namespace=pod.metadata.namespace, uid=pod.metadata.uid
+            ),
             target=core.ObjectReference(kind="Node", name=placement.node),
         )
         try:

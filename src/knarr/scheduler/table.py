@@ -1,9 +1,12 @@
 """All nodes as columns: what the plugins compute on.
 
-A row is a node, a column one fact about all nodes: free CPU, pods running, whether the label ``zone=a`` is there. Filters and scores are then a few operations on whole
-columns, however many nodes there are. Columns of labels are made when first asked for and dropped when labels change.
+A row is a node, a column one fact about all nodes: free CPU, pods running, whether the label ``zone=a`` is
+there. Filters and scores are then a few operations on whole
+columns, however many nodes there are. Columns of labels are made when first asked for and dropped when labels
+change.
 
-The table is kept up to date row by row from informers and from pods the scheduler has assumed; ``generation`` grows with every change of anything but the load.
+The table is kept up to date row by row from informers and from pods the scheduler has assumed; ``generation``
+grows with every change of anything but the load.
 
 Upstream's counterpart is ``pkg/scheduler/internal/cache`` with its snapshot; the difference is the layout.
 """
@@ -17,7 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knarr.api.core import v1 as core
-from knarr.scheduler.resources import CPU, EPHEMERAL, MEMORY, PODS, Amounts, amounts, host_ports, requests, scoring_requests
+from knarr.scheduler.resources import (
+    CPU,
+    EPHEMERAL,
+    MEMORY,
+    PODS,
+    Amounts,
+    amounts,
+    host_ports,
+    requests,
+    scoring_requests,
+)
 
 __all__ = ["NodeTable", "PodLoad"]
 

@@ -19,7 +19,9 @@ __all__ = ["Admission", "Attributes", "Plugin"]
 
 @dataclass(slots=True)
 class Attributes:
-    """The write in question. ``operation`` is CREATE, UPDATE, DELETE or CONNECT; ``obj`` may be changed while mutating."""
+    """The write in question. ``operation`` is CREATE, UPDATE, DELETE or CONNECT; ``obj`` may be changed while
+    mutating.
+    """
 
     operation: str
     resource: Resource

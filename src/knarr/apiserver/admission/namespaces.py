@@ -1,4 +1,5 @@
-"""Nothing is created in a namespace that does not exist or is being emptied; the default namespaces cannot be deleted.
+"""Nothing is created in a namespace that does not exist or is being emptied; the default namespaces cannot be
+deleted.
 
 Upstream's counterpart is the ``NamespaceLifecycle`` plug-in.
 """
@@ -24,7 +25,11 @@ class NamespaceLifecycle(Plugin):
         self._namespaces = namespaces
 
     async def validate(self, attributes: Attributes) -> None:
-        if attributes.operation == "DELETE" and attributes.is_("", "namespaces") and attributes.name in IMMORTAL:
+        if (
+            attributes.operation == "DELETE"
+            and attributes.is_("", "namespaces")
+            and attributes.name in IMMORTAL
+        ):
             raise forbidden("", "namespaces", attributes.name, "this namespace may not be deleted")
         if attributes.operation != "CREATE" or not attributes.resource.namespaced:
             return
@@ -37,7 +42,9 @@ class NamespaceLifecycle(Plugin):
             raise self._terminating(attributes)
 
     def _terminating(self, attributes: Attributes) -> StatusError:
-        text = f"unable to create new content in namespace {attributes.namespace} because it is being terminated"
+        text = (
+            f"unable to create new content in namespace {attributes.namespace} because it is being terminated"
+        )
         error = forbidden(attributes.resource.group, attributes.resource.plural, attributes.name, text)
         assert error.status.details is not None
         error.status.details.causes.append(

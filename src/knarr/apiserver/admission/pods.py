@@ -1,6 +1,8 @@
-"""What the server adds to a new pod: its priority, and how long it tolerates a node that fails; and a word on images without a version.
+"""What the server adds to a new pod: its priority, and how long it tolerates a node that fails; and a word on
+images without a version.
 
-Upstream's counterparts are the ``Priority`` and ``DefaultTolerationSeconds`` plug-ins; the warning about unpinned images is Knarr's own.
+Upstream's counterparts are the ``Priority`` and ``DefaultTolerationSeconds`` plug-ins; the warning about
+unpinned images is Knarr's own.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class DefaultTolerationSeconds(Plugin):
         spec = attributes.obj.spec
         for key in (NOT_READY, UNREACHABLE):
             if not any(_tolerates(toleration, key) for toleration in spec.tolerations):
-                added = core.Toleration(key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_S)
+                added = core.Toleration(
+                    key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_S
+                )
                 spec.tolerations = [*spec.tolerations, added]
 
 
@@ -85,7 +89,11 @@ class PinnedImages(Plugin):
         spec = attributes.obj.spec if hasattr(attributes.obj, "spec") else None
         if not attributes.is_("", "pods"):
             template = getattr(spec, "template", None)
-            spec, root = (template.spec, "spec.template.spec") if isinstance(template, core.PodTemplateSpec) else (None, "")
+            spec, root = (
+                (template.spec, "spec.template.spec")
+                if isinstance(template, core.PodTemplateSpec)
+                else (None, "")
+            )
         else:
             root = "spec"
         if spec is None or attributes.ctx.user.name.startswith("system:kube-controller-manager"):
@@ -96,7 +104,9 @@ class PinnedImages(Plugin):
                 if unpinned(container.image):
                     attributes.ctx.warnings.append(
                         f"{root}.{name}[{index}].image: {container.image!r} names no version; pin one, such as "
-                        f"{container.image.removesuffix(':latest')}:1.2.3, so that every node runs the same image".replace("'", '"')
+                        f"{container.image.removesuffix(':latest')}:1.2.3, so that every node runs the same image".replace(
+                            "'", '"'
+                        )
                     )
 
 

@@ -14,7 +14,8 @@ MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
 #: Upstream's hour and seven seconds: the odd number marks tokens nobody asked a lifetime for.
 TOKEN_LIFETIME_S = 3607
-#: A new namespace's default account is made by a controller, so a pod that comes at once waits a moment for it.
+#: A new namespace's default account is made by a controller, so a pod that comes at once waits a moment for
+#: it.
 LOOKUPS, LOOKUP_PAUSE_S = 20, 0.1
 
 
@@ -99,7 +100,9 @@ def token_volume(name: str) -> core.Volume:
                         items=[
                             core.DownwardAPIVolumeFile(
                                 path="namespace",
-                                fieldRef=core.ObjectFieldSelector(apiVersion="v1", fieldPath="metadata.namespace"),
+                                fieldRef=core.ObjectFieldSelector(
+                                    apiVersion="v1", fieldPath="metadata.namespace"
+                                ),
                             )
                         ]
                     )

@@ -1,6 +1,7 @@
 """What a deletion does to an object: pure decisions.
 
-An object goes at once, or it is marked (``deletionTimestamp``) and goes when its grace period is over and its finalizers are gone.
+An object goes at once, or it is marked (``deletionTimestamp``) and goes when its grace period is over and its
+finalizers are gone.
 
 Upstream's counterpart is ``rest.BeforeDelete`` and ``deletionFinalizersForGarbageCollection``.
 """
@@ -35,21 +36,31 @@ def check_options(options: meta.DeleteOptions) -> None:
         raise bad_request("orphanDependents and deletionPropagation cannot be both set")
     policy = options.propagationPolicy
     if policy is not None and policy not in ("Orphan", "Background", "Foreground"):
-        raise bad_request(f"invalid propagation policy {policy!r}, must be Foreground, Background, Orphan or unset")
+        raise bad_request(
+            f"invalid propagation policy {policy!r}, must be Foreground, Background, Orphan or unset"
+        )
 
 
-def check_preconditions(resource: Resource, name: str, obj: Any, wanted: meta.Preconditions | None) -> StatusError | None:
+def check_preconditions(
+    resource: Resource, name: str, obj: Any, wanted: meta.Preconditions | None
+) -> StatusError | None:
     """The conflict to answer with if ``obj`` is not the object that was meant."""
     if wanted is None:
         return None
     found = obj.metadata
     if wanted.uid is not None and wanted.uid != found.uid:
-        return conflict(resource.group, resource.plural, name,
+        return conflict(
+            resource.group,
+            resource.plural,
+            name,
             f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({found.uid}). "
             "The object might have been deleted and then recreated",
         )
     if wanted.resourceVersion is not None and wanted.resourceVersion != found.resourceVersion:
-        return conflict(resource.group, resource.plural, name,
+        return conflict(
+            resource.group,
+            resource.plural,
+            name,
             f"the ResourceVersion in the precondition ({wanted.resourceVersion}) does not match the "
             f"ResourceVersion in record ({found.resourceVersion}). The object might have been modified",
         )

@@ -1,12 +1,16 @@
 """The generic path: what get, list, create, update, patch and delete do for any kind.
 
-The way of a write: decode, default, mutating admission, the strategy's preparation, validation, validating admission, one
-conditional write to the store, wait until the watch cache has it, answer. A write that changes nothing is not made.
-A write refused because somebody was faster is tried again on the new state, unless the client named the revision it meant.
+The way of a write: decode, default, mutating admission, the strategy's preparation, validation, validating
+admission, one
+conditional write to the store, wait until the watch cache has it, answer. A write that changes nothing is not
+made.
+A write refused because somebody was faster is tried again on the new state, unless the client named the
+revision it meant.
 
 Upstream's counterpart is ``registry/generic/registry.Store``.
 
-Neighbours: ``cacher`` serves reads, ``strategy`` holds each kind's rules, ``admission`` may change or refuse, ``endpoints`` turns requests into calls.
+Neighbours: ``cacher`` serves reads, ``strategy`` holds each kind's rules, ``admission`` may change or refuse,
+``endpoints`` turns requests into calls.
 """
 
 from __future__ import annotations
@@ -67,7 +71,14 @@ class GenericRegistry:
     """One kind's storage."""
 
     def __init__(
-        self, resource: Resource, strategy: Strategy, *, cache: Cache, hub: Hub, admission: Admission, event_ttl_s: int = 0
+        self,
+        resource: Resource,
+        strategy: Strategy,
+        *,
+        cache: Cache,
+        hub: Hub,
+        admission: Admission,
+        event_ttl_s: int = 0,
     ) -> None:
         self.resource = resource
         self.strategy = strategy
@@ -79,7 +90,11 @@ class GenericRegistry:
         self._ttl_s = event_ttl_s
 
     def key(self, namespace: str, name: str) -> str:
-        return f"{self.cache.prefix}{namespace}/{name}" if self.resource.namespaced else f"{self.cache.prefix}{name}"
+        return (
+            f"{self.cache.prefix}{namespace}/{name}"
+            if self.resource.namespaced
+            else f"{self.cache.prefix}{name}"
+        )
 
     async def entry(self, namespace: str, name: str, *, fresh: bool = True) -> Entry:
         """The object's bytes as they stand. Raises ``StatusError`` 404."""
@@ -230,7 +245,14 @@ class GenericRegistry:
             obj = self.strategy.prepare_status(ctx, obj, old)
             self._keep_identity(obj, old)
         attributes = Attributes(
-            "UPDATE", self.resource, ctx, old.metadata.namespace, old.metadata.name, obj=obj, old=old, subresource=subresource
+            "UPDATE",
+            self.resource,
+            ctx,
+            old.metadata.namespace,
+            old.metadata.name,
+            obj=obj,
+            old=old,
+            subresource=subresource,
         )
         await self._admission.mutate(attributes)
         if not subresource:
@@ -260,7 +282,10 @@ class GenericRegistry:
         """What no client may change: who the object is, since when, and that it is being deleted."""
         new, was = obj.metadata, old.metadata
         if new.uid and new.uid != was.uid:
-            raise conflict(self.resource.group, self.resource.plural, was.name,
+            raise conflict(
+                self.resource.group,
+                self.resource.plural,
+                was.name,
                 f"Precondition failed: UID in precondition: {new.uid}, UID in object meta: {was.uid}",
             )
         new.name, new.namespace, new.uid = was.name, was.namespace, was.uid
@@ -329,7 +354,9 @@ class GenericRegistry:
         await self.strategy.released(obj)
         await self._hub.wait_for(gone)
 
-    async def delete_collection(self, ctx: Context, entries: list[Entry], options: meta.DeleteOptions) -> list[Any]:
+    async def delete_collection(
+        self, ctx: Context, entries: list[Entry], options: meta.DeleteOptions
+    ) -> list[Any]:
         """Delete each of ``entries``; one that is gone already does not matter."""
         gate = asyncio.Semaphore(DELETE_WORKERS)
 
@@ -351,5 +378,5 @@ CHANGED = "the object has been modified; please apply your changes to the latest
 
 
 def forbidden_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:
-    detail = f'metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added!r}'
+    detail = f"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added!r}"
     return forbidden(resource.group, resource.plural, name, detail)

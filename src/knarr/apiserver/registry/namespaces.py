@@ -1,6 +1,7 @@
 """Namespaces: one that is deleted stays until the namespace controller has emptied it.
 
-Deletion marks it Terminating; the controller removes ``kubernetes`` from ``spec.finalizers`` through the ``finalize`` sub-resource, and with
+Deletion marks it Terminating; the controller removes ``kubernetes`` from ``spec.finalizers`` through the
+``finalize`` sub-resource, and with
 the last finalizer the object goes.
 
 Upstream's counterpart is ``pkg/registry/core/namespace``.
@@ -56,11 +57,18 @@ class NamespaceRegistry(GenericRegistry):
             assert current is not None
             changed: core.Namespace = current
             changed.spec.finalizers = list(wanted.spec.finalizers)
-            changed.metadata.resourceVersion = wanted.metadata.resourceVersion or changed.metadata.resourceVersion
+            changed.metadata.resourceVersion = (
+                wanted.metadata.resourceVersion or changed.metadata.resourceVersion
+            )
             return changed
 
         result = await self.update(ctx, "", name, mutate, subresource="finalize")
         obj = result.obj
-        if obj.metadata.deletionTimestamp and not obj.spec.finalizers and not obj.metadata.finalizers and not result.deleted:
+        if (
+            obj.metadata.deletionTimestamp
+            and not obj.spec.finalizers
+            and not obj.metadata.finalizers
+            and not result.deleted
+        ):
             await self._remove(obj, int(obj.metadata.resourceVersion))
         return result

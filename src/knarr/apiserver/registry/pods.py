@@ -9,8 +9,8 @@ from typing import Any
 
 from knarr.api import codec
 from knarr.api.core import v1 as core
-from knarr.api.errors import conflict, invalid, required
 from knarr.api.core.qos import qos_class
+from knarr.api.errors import conflict, invalid, required
 from knarr.apiserver.registry.generic import GenericRegistry, Result
 from knarr.apiserver.registry.strategy import Context, Strategy
 from knarr.kit.clock import rfc3339
@@ -37,7 +37,9 @@ class Pods(Strategy):
         # Labels of a pod are not changed through its status.
         changed.metadata.labels = old.metadata.labels
         changed.metadata.annotations = old.metadata.annotations
-        changed.metadata.finalizers = obj.metadata.finalizers if old.metadata.deletionTimestamp else old.metadata.finalizers
+        changed.metadata.finalizers = (
+            obj.metadata.finalizers if old.metadata.deletionTimestamp else old.metadata.finalizers
+        )
         changed.status.qosClass = old.status.qosClass
         assert isinstance(changed, core.Pod)
         return changed
@@ -53,7 +55,9 @@ def grace_period_s(pod: core.Pod) -> int:
     return max(own, 1) if own < 0 else own
 
 
-async def bind(registry: GenericRegistry, ctx: Context, namespace: str, name: str, binding: core.Binding) -> Result:
+async def bind(
+    registry: GenericRegistry, ctx: Context, namespace: str, name: str, binding: core.Binding
+) -> Result:
     """Put a pod on a node, once. Raises ``StatusError`` 404, 409, 422."""
     node = binding.target.name
     if not node:
@@ -63,15 +67,33 @@ async def bind(registry: GenericRegistry, ctx: Context, namespace: str, name: st
         assert current is not None
         pod: core.Pod = current
         if binding.metadata.uid and binding.metadata.uid != pod.metadata.uid:
-            raise conflict(registry.resource.group, registry.resource.plural, name,
+            raise conflict(
+                registry.resource.group,
+                registry.resource.plural,
+                name,
                 f"Precondition failed: UID in precondition: {binding.metadata.uid}, UID in object meta: {pod.metadata.uid}",
             )
         if pod.metadata.deletionTimestamp is not None:
-            raise conflict(registry.resource.group, registry.resource.plural, name, f"pod {name} is being deleted, cannot be assigned to a host")
+            raise conflict(
+                registry.resource.group,
+                registry.resource.plural,
+                name,
+                f"pod {name} is being deleted, cannot be assigned to a host",
+            )
         if pod.spec.nodeName:
-            raise conflict(registry.resource.group, registry.resource.plural, name, f"pod {name} is already assigned to node {pod.spec.nodeName!r}".replace("'", '"'))
+            raise conflict(
+                registry.resource.group,
+                registry.resource.plural,
+                name,
+                f"pod {name} is already assigned to node {pod.spec.nodeName!r}".replace("'", '"'),
+            )
         if pod.spec.schedulingGates:
-            raise conflict(registry.resource.group, registry.resource.plural, name, f"pod {name} has non-empty .spec.schedulingGates")
+            raise conflict(
+                registry.resource.group,
+                registry.resource.plural,
+                name,
+                f"pod {name} has non-empty .spec.schedulingGates",
+            )
         bound = codec.copy(pod)
         bound.spec.nodeName = node
         bound.metadata.annotations = {**bound.metadata.annotations, **binding.metadata.annotations}

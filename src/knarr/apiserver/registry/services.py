@@ -1,6 +1,7 @@
 """Services: addresses and node ports, given from pools without ever giving one twice.
 
-An address is taken by creating its IPAddress object and a node port by creating its key: whoever creates it first has it,
+An address is taken by creating its IPAddress object and a node port by creating its key: whoever creates it
+first has it,
 also when several API servers run side by side. What a failed write took is given back at once.
 
 Upstream's counterpart is ``pkg/registry/core/service``.
@@ -67,7 +68,9 @@ class AddressPool:
         return True
 
     async def draw(self, ctx: Context, service: core.Service) -> str:
-        """Take any free address, from the upper part of the range as upstream does, so that the lower stays for chosen ones."""
+        """Take any free address, from the upper part of the range as upstream does, so that the lower stays
+        for chosen ones.
+        """
         count = self._network.num_addresses
         reserved = min(max(16, count // 16), 256)
         for _ in range(RANDOM_DRAWS):
@@ -142,7 +145,9 @@ class Services(Strategy):
             spec.clusterIP, spec.clusterIPs = "", []
             spec.ipFamilies, spec.ipFamilyPolicy, spec.internalTrafficPolicy = [], None, None
             return
-        if spec.clusterIP and (not spec.clusterIPs or (old is not None and spec.clusterIP != old.spec.clusterIP)):
+        if spec.clusterIP and (
+            not spec.clusterIPs or (old is not None and spec.clusterIP != old.spec.clusterIP)
+        ):
             spec.clusterIPs = [spec.clusterIP]
         elif spec.clusterIPs and not spec.clusterIP:
             spec.clusterIP = spec.clusterIPs[0]
@@ -176,7 +181,9 @@ class Services(Strategy):
             await self._give_back_unused(obj, old)
         return release
 
-    async def _reserve_address(self, ctx: Context, obj: core.Service, old: core.Service | None, taken: list[str]) -> None:
+    async def _reserve_address(
+        self, ctx: Context, obj: core.Service, old: core.Service | None, taken: list[str]
+    ) -> None:
         spec = obj.spec
         if spec.type == "ExternalName" or spec.clusterIP == "None":
             return
@@ -187,7 +194,9 @@ class Services(Strategy):
         else:
             self._check_address(obj)
             if not await self._addresses.take(ctx, obj, spec.clusterIP):
-                raise self._bad_address(obj, "failed to allocate IP %s: provided IP is already allocated" % spec.clusterIP)
+                raise self._bad_address(
+                    obj, f"failed to allocate IP {spec.clusterIP}: provided IP is already allocated"
+                )
         taken.append(spec.clusterIP)
         spec.clusterIPs = [spec.clusterIP]
 
@@ -195,7 +204,9 @@ class Services(Strategy):
         try:
             inside = self._addresses.holds(obj.spec.clusterIP)
         except ValueError:
-            raise self._bad_address(obj, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from None
+            raise self._bad_address(
+                obj, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            ) from None
         if not inside:
             raise self._bad_address(
                 obj,
@@ -208,7 +219,9 @@ class Services(Strategy):
             "", "Service", obj.metadata.name, [invalid_value("spec.clusterIPs", obj.spec.clusterIPs, detail)]
         )
 
-    async def _reserve_ports(self, ctx: Context, obj: core.Service, old: core.Service | None, taken: list[int]) -> None:
+    async def _reserve_ports(
+        self, ctx: Context, obj: core.Service, old: core.Service | None, taken: list[int]
+    ) -> None:
         if obj.spec.type not in ("NodePort", "LoadBalancer"):
             return
         if obj.spec.type == "LoadBalancer" and obj.spec.allocateLoadBalancerNodePorts is False:

@@ -1,7 +1,9 @@
 """What distinguishes one kind from another on the generic path.
 
-``Strategy`` holds the facts (does it have a generation, may PUT create it, what does deletion leave) and the hooks (what is set
-when an object is created or changed). Most kinds need only facts; the few with hooks have a module beside this one.
+``Strategy`` holds the facts (does it have a generation, may PUT create it, what does deletion leave) and the
+hooks (what is set
+when an object is created or changed). Most kinds need only facts; the few with hooks have a module beside
+this one.
 
 Upstream's counterpart is ``rest.RESTCreateStrategy`` and its siblings.
 """
@@ -73,7 +75,9 @@ class Strategy:
                 obj.metadata.generation = (old.metadata.generation or 0) + 1
 
     def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
-        """A change of the status sub-resource: the old object with the new status (and, as upstream, finalizers kept)."""
+        """A change of the status sub-resource: the old object with the new status (and, as upstream,
+        finalizers kept).
+        """
         changed = codec.copy(old)
         changed.status = obj.status
         changed.metadata.resourceVersion = obj.metadata.resourceVersion

@@ -1,6 +1,7 @@
 """Eviction: a deletion that disruption budgets may refuse.
 
-The budget's status is taken down by one before the pod goes, so that two evictions at once cannot both use the last disruption.
+The budget's status is taken down by one before the pod goes, so that two evictions at once cannot both use
+the last disruption.
 
 Upstream's counterpart is ``pkg/registry/core/pod/storage/eviction.go``.
 """
@@ -21,7 +22,12 @@ from knarr.kit.clock import rfc3339
 
 
 async def evict(
-    pods: GenericRegistry, budgets: GenericRegistry, ctx: Context, namespace: str, name: str, eviction: policy.Eviction
+    pods: GenericRegistry,
+    budgets: GenericRegistry,
+    ctx: Context,
+    namespace: str,
+    name: str,
+    eviction: policy.Eviction,
 ) -> meta.Status:
     """Delete a pod if every budget that covers it allows. Raises ``StatusError`` 404, 409, 429, 500."""
     pod: core.Pod = await pods.get(namespace, name)
@@ -31,7 +37,9 @@ async def evict(
         return meta.Status(status="Success", code=201)
     covering = [budget for budget in budgets.objects(namespace) if _covers(budget, pod)]
     if len(covering) > 1:
-        raise internal_error("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
+        raise internal_error(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        )
     if covering:
         await _take(budgets, ctx, covering[0], pod)
     await pods.delete(ctx, namespace, name, options)
@@ -40,7 +48,9 @@ async def evict(
 
 def _needs_budget(pod: core.Pod) -> bool:
     """A pod that has ended, waits, or is being deleted anyway disrupts nothing."""
-    return pod.status.phase not in ("Succeeded", "Failed", "Pending") and pod.metadata.deletionTimestamp is None
+    return (
+        pod.status.phase not in ("Succeeded", "Failed", "Pending") and pod.metadata.deletionTimestamp is None
+    )
 
 
 def _covers(budget: policy.PodDisruptionBudget, pod: core.Pod) -> bool:
@@ -48,7 +58,9 @@ def _covers(budget: policy.PodDisruptionBudget, pod: core.Pod) -> bool:
     return selector is not None and from_label_selector(selector).matches(pod.metadata.labels)
 
 
-async def _take(budgets: GenericRegistry, ctx: Context, budget: policy.PodDisruptionBudget, pod: core.Pod) -> None:
+async def _take(
+    budgets: GenericRegistry, ctx: Context, budget: policy.PodDisruptionBudget, pod: core.Pod
+) -> None:
     name = budget.metadata.name
 
     async def mutate(current: Any | None) -> policy.PodDisruptionBudget:
@@ -56,7 +68,9 @@ async def _take(budgets: GenericRegistry, ctx: Context, budget: policy.PodDisrup
         changed: policy.PodDisruptionBudget = current
         status = changed.status
         if (status.observedGeneration or 0) < (changed.metadata.generation or 0):
-            raise _refused(f"The disruption budget {name} is still being processed by the server.", retry_s=10)
+            raise _refused(
+                f"The disruption budget {name} is still being processed by the server.", retry_s=10
+            )
         if status.disruptionsAllowed <= 0:
             raise _refused(
                 f"The disruption budget {name} needs {status.desiredHealthy} healthy pods and has {status.currentHealthy} currently"
@@ -71,7 +85,9 @@ async def _take(budgets: GenericRegistry, ctx: Context, budget: policy.PodDisrup
 def _refused(message: str, *, retry_s: int = 0) -> Exception:
     cause = meta.StatusCause(reason="DisruptionBudget", message=message)
     return too_many_requests(
-        "Cannot evict pod as it would violate the pod's disruption budget.", retry_after_s=retry_s, causes=[cause]
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        retry_after_s=retry_s,
+        causes=[cause],
     )
 
 

@@ -1,6 +1,7 @@
 """What goes on to a node: logs, exec, attach, port-forward, and the proxies to nodes, pods and services.
 
-The server speaks to a kubelet as its own identity, over TLS checked against the cluster's CA. An upgrade (SPDY, WebSocket) is tunnelled byte for
+The server speaks to a kubelet as its own identity, over TLS checked against the cluster's CA. An upgrade
+(SPDY, WebSocket) is tunnelled byte for
 byte, so that every protocol the kubelet and the runtime speak reaches the client unchanged.
 
 Upstream's counterpart is ``pkg/registry/core/pod/rest`` and ``apimachinery/pkg/util/proxy``.
@@ -28,7 +29,16 @@ CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 64 * 1024
 #: What belongs to one connection and is not passed on.
 HOP_HEADERS = frozenset(
-    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade")
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
 )
 _QUERY_OF_EXEC = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 
@@ -48,10 +58,17 @@ class Target:
 
 
 class NodeProxy:
-    """Carries requests to kubelets, pods and services. ``tls`` holds the server's client certificate for kubelets."""
+    """Carries requests to kubelets, pods and services. ``tls`` holds the server's client certificate for
+    kubelets.
+    """
 
     def __init__(
-        self, *, pods: GenericRegistry, nodes: GenericRegistry, services: GenericRegistry, slices: GenericRegistry,
+        self,
+        *,
+        pods: GenericRegistry,
+        nodes: GenericRegistry,
+        services: GenericRegistry,
+        slices: GenericRegistry,
         tls: ssl.SSLContext | None,
     ) -> None:
         self._pods = pods
@@ -115,13 +132,19 @@ class NodeProxy:
         service: core.Service = await self._services.get(namespace, name)
         chosen = [item for item in service.spec.ports if port in ("", item.name, str(item.port))]
         if not chosen:
-            raise service_unavailable(f'no service port {port!r} found for service "{name}"'.replace("'", '"'))
+            raise service_unavailable(
+                f'no service port {port!r} found for service "{name}"'.replace("'", '"')
+            )
         for part in self._slices.objects(namespace):
             if part.metadata.labels.get("kubernetes.io/service-name") != name:
                 continue
             numbers = [item.port for item in part.ports if (item.name or "") == chosen[0].name]
             for endpoint in part.endpoints:
-                if numbers and numbers[0] and (endpoint.conditions is None or endpoint.conditions.ready is not False):
+                if (
+                    numbers
+                    and numbers[0]
+                    and (endpoint.conditions is None or endpoint.conditions.ready is not False)
+                ):
                     return endpoint.addresses[0], numbers[0]
         raise service_unavailable(f'no endpoints available for service "{name}"')
 
@@ -143,10 +166,19 @@ class NodeProxy:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
             self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
-        headers = {k: v for k, v in request.headers.items() if k not in HOP_HEADERS | {"host", "authorization", "content-length"}}
+        headers = {
+            k: v
+            for k, v in request.headers.items()
+            if k not in HOP_HEADERS | {"host", "authorization", "content-length"}
+        }
         try:
             answer = await self._session.request(
-                method, target.url, headers=headers, data=request.body or None, ssl=target.tls or False, allow_redirects=False
+                method,
+                target.url,
+                headers=headers,
+                data=request.body or None,
+                ssl=target.tls or False,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(target, error) from None
@@ -235,7 +267,9 @@ async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 def _unreachable(target: Target, error: BaseException) -> StatusError:
-    return internal_error(f'error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}')
+    return internal_error(
+        f"error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}"
+    )
 
 
 def _head(method: str, target: Target, headers: list[tuple[str, str]]) -> bytes:

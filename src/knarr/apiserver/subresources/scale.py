@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api import codec
+from knarr.api import patch as patches
 from knarr.api.autoscaling import v1 as autoscaling
 from knarr.api.errors import bad_request, conflict, invalid, invalid_value
 from knarr.api.meta import v1 as meta
@@ -18,7 +19,6 @@ from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.patching import JSON_PATCH, read_patch
 from knarr.apiserver.registry.generic import CHANGED
 from knarr.apiserver.request import Request, Response
-from knarr.api import patch as patches
 
 
 def scale_of(obj: Any) -> autoscaling.Scale:
@@ -86,10 +86,14 @@ def _reader(endpoint: Endpoint, request: Request) -> Any:
 
 def _check(scale: autoscaling.Scale, name: str) -> None:
     if scale.metadata.name and scale.metadata.name != name:
-        raise bad_request(f"the name of the object ({scale.metadata.name}) does not match the name on the URL ({name})")
+        raise bad_request(
+            f"the name of the object ({scale.metadata.name}) does not match the name on the URL ({name})"
+        )
     if (scale.spec.replicas or 0) < 0:
         detail = "must be greater than or equal to 0"
-        raise invalid("autoscaling", "Scale", name, [invalid_value("spec.replicas", scale.spec.replicas, detail)])
+        raise invalid(
+            "autoscaling", "Scale", name, [invalid_value("spec.replicas", scale.spec.replicas, detail)]
+        )
 
 
 def _answer(scale: autoscaling.Scale) -> Response:

@@ -25,7 +25,11 @@ from knarr.kit.clock import rfc3339
 
 
 async def handle(
-    endpoint: Endpoint, request: Request, *, tokens: ServiceAccountTokens, bindable: dict[str, GenericRegistry]
+    endpoint: Endpoint,
+    request: Request,
+    *,
+    tokens: ServiceAccountTokens,
+    bindable: dict[str, GenericRegistry],
 ) -> Response:
     """POST of a TokenRequest. ``bindable`` holds the registries of kinds a token may be bound to."""
     info = request.info
@@ -38,7 +42,12 @@ async def handle(
     spec.expirationSeconds = lifetime_s
     bound = await _bound(info.namespace, info.name, spec.boundObjectRef, bindable)
     token, expires = tokens.issue(
-        info.namespace, info.name, uid=account.metadata.uid, audiences=spec.audiences, lifetime_s=lifetime_s, bound=bound
+        info.namespace,
+        info.name,
+        uid=account.metadata.uid,
+        audiences=spec.audiences,
+        lifetime_s=lifetime_s,
+        bound=bound,
     )
     wanted.metadata.namespace, wanted.metadata.name = info.namespace, info.name
     wanted.metadata.creationTimestamp = rfc3339(endpoint.context(request).clock.now())
@@ -49,22 +58,35 @@ async def handle(
 def _check_lifetime(lifetime_s: int) -> None:
     faults: list[FieldError] = []
     if lifetime_s < MIN_LIFETIME_S:
-        faults.append(invalid_value("spec.expirationSeconds", lifetime_s, "may not specify a duration less than 10 minutes"))
+        faults.append(
+            invalid_value(
+                "spec.expirationSeconds", lifetime_s, "may not specify a duration less than 10 minutes"
+            )
+        )
     if lifetime_s > MAX_LIFETIME_S:
-        faults.append(invalid_value("spec.expirationSeconds", lifetime_s, "may not specify a duration larger than 2^32 seconds"))
+        faults.append(
+            invalid_value(
+                "spec.expirationSeconds", lifetime_s, "may not specify a duration larger than 2^32 seconds"
+            )
+        )
     if faults:
         raise invalid("authentication.k8s.io", "TokenRequest", "", faults)
 
 
 async def _bound(
-    namespace: str, account: str, reference: authentication.BoundObjectReference | None, bindable: dict[str, GenericRegistry]
+    namespace: str,
+    account: str,
+    reference: authentication.BoundObjectReference | None,
+    bindable: dict[str, GenericRegistry],
 ) -> list[Bound]:
     """The objects the token dies with; a pod's node goes into the token with the pod. Raises ``StatusError``."""
     if reference is None:
         return []
     registry = bindable.get(reference.kind)
     if registry is None:
-        raise bad_request(f"cannot bind token for serviceaccount {account!r} to object of type {reference.kind}")
+        raise bad_request(
+            f"cannot bind token for serviceaccount {account!r} to object of type {reference.kind}"
+        )
     scope = "" if reference.kind == "Node" else namespace
     target = await registry.get(scope, reference.name)
     if reference.uid and reference.uid != target.metadata.uid:

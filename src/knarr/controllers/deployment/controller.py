@@ -1,4 +1,5 @@
-"""The Deployment controller: reads the Deployment's ReplicaSets, asks ``rolling`` for their sizes, writes them.
+"""The Deployment controller: reads the Deployment's ReplicaSets, asks ``rolling`` for their sizes, writes
+them.
 
 Upstream's counterpart is ``pkg/controller/deployment``.
 """
@@ -82,13 +83,17 @@ class DeploymentController(Controller):
             *self._sets.by_index(BY_CONTROLLER, deployment.metadata.uid),
             *self._sets.by_index(BY_CONTROLLER, ORPHANS + deployment.metadata.namespace),
         ]
-        manager = RefManager(self.client, apps.ReplicaSet, deployment, from_label_selector(deployment.spec.selector))
+        manager = RefManager(
+            self.client, apps.ReplicaSet, deployment, from_label_selector(deployment.spec.selector)
+        )
         return await manager.claim(candidates)
 
     async def _paused(self, deployment: apps.Deployment, sets: list[apps.ReplicaSet]) -> None:
         """No rollout, but a resize and the status go on."""
         if progress.has_deadline(deployment):
-            paused = progress.condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", self.clock.now())
+            paused = progress.condition(
+                "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", self.clock.now()
+            )
             progress.put(deployment.status, paused)
         new, _ = self._split(deployment, sets)
         await self._scale_all(deployment, sets, new)
@@ -150,7 +155,9 @@ class DeploymentController(Controller):
                     await self._scale(deployment, each, sizes[each.metadata.name])
         await self._finish(deployment, everything, old, new)
 
-    def _new_target(self, deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], new: apps.ReplicaSet) -> int:
+    def _new_target(
+        self, deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], new: apps.ReplicaSet
+    ) -> int:
         if rolling.size(new) >= rolling.wanted(deployment):
             return rolling.wanted(deployment)
         return rolling.new_size(deployment, sets, new)
@@ -177,7 +184,11 @@ class DeploymentController(Controller):
         )
 
     async def _finish(
-        self, deployment: apps.Deployment, sets: list[apps.ReplicaSet], old: list[apps.ReplicaSet], new: apps.ReplicaSet
+        self,
+        deployment: apps.Deployment,
+        sets: list[apps.ReplicaSet],
+        old: list[apps.ReplicaSet],
+        new: apps.ReplicaSet,
     ) -> None:
         status = progress.compute_status(deployment, sets, new, now=self.clock.now())
         if progress.is_complete(deployment, status):
@@ -203,13 +214,19 @@ class DeploymentController(Controller):
     def _with(self, sets: list[apps.ReplicaSet], new: apps.ReplicaSet) -> list[apps.ReplicaSet]:
         return [*(each for each in sets if each.metadata.uid != new.metadata.uid), new]
 
-    async def _ensure_new(self, deployment: apps.Deployment, sets: list[apps.ReplicaSet]) -> apps.ReplicaSet | None:
-        """The ReplicaSet of the current template: found and renumbered, or made. None when a collision has to be resolved first."""
+    async def _ensure_new(
+        self, deployment: apps.Deployment, sets: list[apps.ReplicaSet]
+    ) -> apps.ReplicaSet | None:
+        """The ReplicaSet of the current template: found and renumbered, or made. None when a collision has to
+        be resolved first.
+        """
         new, old = self._split(deployment, sets)
         number = revisions.next_revision(old)
         if new is None:
             return await self._create_new(deployment, number)
-        if deployment.metadata.annotations.get(revisions.REVISION) != str(max(number, revisions.revision(new))):
+        if deployment.metadata.annotations.get(revisions.REVISION) != str(
+            max(number, revisions.revision(new))
+        ):
             await self._number(deployment, max(number, revisions.revision(new)))
         changed = codec.copy(new)
         touched = revisions.annotate(deployment, changed, number, exists=True)
@@ -220,7 +237,10 @@ class DeploymentController(Controller):
         return new
 
     def _note_found(self, deployment: apps.Deployment, new: apps.ReplicaSet) -> None:
-        if progress.has_deadline(deployment) and conditions.get(deployment.status.conditions, "Progressing") is None:
+        if (
+            progress.has_deadline(deployment)
+            and conditions.get(deployment.status.conditions, "Progressing") is None
+        ):
             message = f'Found new replica set "{new.metadata.name}"'
             progress.put(
                 deployment.status,
@@ -251,11 +271,15 @@ class DeploymentController(Controller):
         return self._sets.by_index(BY_CONTROLLER, deployment.metadata.uid)
 
     async def _collision(self, deployment: apps.Deployment, built: apps.ReplicaSet) -> apps.ReplicaSet | None:
-        """Another ReplicaSet has the name: ours, if the cache was behind; else count the collision and hash again."""
+        """Another ReplicaSet has the name: ours, if the cache was behind; else count the collision and hash
+        again.
+        """
         held = await self.client.get(apps.ReplicaSet, built.metadata.name, namespace=built.metadata.namespace)
         owner = controller_of(held)
-        if owner is not None and owner.uid == deployment.metadata.uid and rolling.same_template(
-            held.spec.template, deployment.spec.template
+        if (
+            owner is not None
+            and owner.uid == deployment.metadata.uid
+            and rolling.same_template(held.spec.template, deployment.spec.template)
         ):
             return held
         changed = codec.copy(deployment)
@@ -267,7 +291,9 @@ class DeploymentController(Controller):
         text = f'Failed to create new replica set "{deployment.metadata.name}": {error}'
         self.recorder.event(deployment, WARNING, "ReplicaSetCreateError", text)
         if progress.has_deadline(deployment):
-            failed = progress.condition("Progressing", "False", "ReplicaSetCreateError", text, self.clock.now())
+            failed = progress.condition(
+                "Progressing", "False", "ReplicaSetCreateError", text, self.clock.now()
+            )
             progress.put(deployment.status, failed)
             await self.client.update_status(deployment)
 
@@ -283,7 +309,9 @@ class DeploymentController(Controller):
         deployment.metadata = fresh.metadata
         deployment.status = kept
 
-    async def _scale(self, deployment: apps.Deployment, replica_set: apps.ReplicaSet, count: int) -> apps.ReplicaSet | None:
+    async def _scale(
+        self, deployment: apps.Deployment, replica_set: apps.ReplicaSet, count: int
+    ) -> apps.ReplicaSet | None:
         """Set a ReplicaSet's size and what it is told of the whole; None if nothing changed."""
         before = rolling.size(replica_set)
         annotations = {**replica_set.metadata.annotations, **rolling.desired_annotations(deployment)}

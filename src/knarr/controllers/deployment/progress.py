@@ -23,7 +23,12 @@ NO_DEADLINE = 2**31 - 1
 def condition(kind: str, status: str, reason: str, message: str, now: datetime) -> apps.DeploymentCondition:
     stamp = rfc3339(now)
     return apps.DeploymentCondition(
-        type=kind, status=status, reason=reason, message=message, lastTransitionTime=stamp, lastUpdateTime=stamp
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        lastTransitionTime=stamp,
+        lastUpdateTime=stamp,
     )
 
 
@@ -36,7 +41,11 @@ def put(status: apps.DeploymentStatus, new: apps.DeploymentCondition) -> None:
 
 
 def compute_status(
-    deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], new: apps.ReplicaSet | None, *, now: datetime
+    deployment: apps.Deployment,
+    sets: Sequence[apps.ReplicaSet],
+    new: apps.ReplicaSet | None,
+    *,
+    now: datetime,
 ) -> apps.DeploymentStatus:
     """Counts and availability; ``describe_progress`` adds the rest."""
     available = rolling.available(sets)
@@ -51,10 +60,16 @@ def compute_status(
     status.terminatingReplicas = sum(each.status.terminatingReplicas or 0 for each in sets)
     _, unavailable = rolling.surge_and_unavailable(deployment)
     if available >= rolling.wanted(deployment) - unavailable:
-        good = condition(AVAILABLE, "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now)
+        good = condition(
+            AVAILABLE, "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now
+        )
     else:
         good = condition(
-            AVAILABLE, "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", now
+            AVAILABLE,
+            "False",
+            "MinimumReplicasUnavailable",
+            "Deployment does not have minimum availability.",
+            now,
         )
     put(status, good)
     return status
@@ -112,7 +127,9 @@ def describe_progress(
     else:
         _describe(deployment, status, new, now)
     failing = [
-        held for each in ([new] if new else list(sets)) if (held := conditions.get(each.status.conditions, "ReplicaFailure"))
+        held
+        for each in ([new] if new else list(sets))
+        if (held := conditions.get(each.status.conditions, "ReplicaFailure"))
     ]
     if failing:
         put(status, condition(FAILURE, failing[0].status, failing[0].reason, failing[0].message, now))

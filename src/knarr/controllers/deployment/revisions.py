@@ -1,4 +1,5 @@
-"""Which ReplicaSet is which: the one of the current template, the old ones, and the numbers by which users roll back.
+"""Which ReplicaSet is which: the one of the current template, the old ones, and the numbers by which users
+roll back.
 
 Upstream's counterpart is ``pkg/controller/deployment/util``.
 """
@@ -31,7 +32,10 @@ HISTORY_CHARACTERS = 2000
 def find_new(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet]) -> apps.ReplicaSet | None:
     """The oldest ReplicaSet of the current template."""
     ordered = sorted(sets, key=lambda each: (each.metadata.creationTimestamp or "", each.metadata.name))
-    return next((each for each in ordered if rolling.same_template(each.spec.template, deployment.spec.template)), None)
+    return next(
+        (each for each in ordered if rolling.same_template(each.spec.template, deployment.spec.template)),
+        None,
+    )
 
 
 def revision(replica_set: apps.ReplicaSet | apps.Deployment) -> int:
@@ -43,14 +47,10 @@ def next_revision(old: Sequence[apps.ReplicaSet]) -> int:
     return max((revision(each) for each in old), default=0) + 1
 
 
-def annotate(
-    deployment: apps.Deployment, replica_set: apps.ReplicaSet, number: int, *, exists: bool
-) -> bool:
+def annotate(deployment: apps.Deployment, replica_set: apps.ReplicaSet, number: int, *, exists: bool) -> bool:
     """Write the revision and the Deployment's annotations into ``replica_set``; whether that changed it."""
     annotations = dict(replica_set.metadata.annotations)
-    for key, value in deployment.metadata.annotations.items():
-        if key not in _OWN:
-            annotations[key] = value
+    annotations |= {key: value for key, value in deployment.metadata.annotations.items() if key not in _OWN}
     held = revision(replica_set)
     if held < number:
         if held and exists:
@@ -110,4 +110,3 @@ def surplus(deployment: apps.Deployment, old: Sequence[apps.ReplicaSet]) -> list
         and rolling.size(each) == 0
         and (each.metadata.generation or 0) <= each.status.observedGeneration
     ]
-

@@ -1,6 +1,7 @@
 """The arithmetic of a rollout: pure, numbers in, numbers out.
 
-Two promises hold at every moment: never more than ``replicas + maxSurge`` pods, never fewer available than ``replicas - maxUnavailable``.
+Two promises hold at every moment: never more than ``replicas + maxSurge`` pods, never fewer available than
+``replicas - maxUnavailable``.
 
 Upstream's counterpart is ``pkg/controller/deployment/rolling.go`` and ``util/deployment_util.go``.
 """
@@ -37,7 +38,9 @@ def available(sets: Sequence[apps.ReplicaSet]) -> int:
 
 
 def surge_and_unavailable(deployment: apps.Deployment) -> tuple[int, int]:
-    """``maxSurge`` rounded up, ``maxUnavailable`` rounded down; both zero would block, so then one may be unavailable."""
+    """``maxSurge`` rounded up, ``maxUnavailable`` rounded down; both zero would block, so then one may be
+    unavailable.
+    """
     strategy = deployment.spec.strategy
     if strategy.type != ROLLING or strategy.rollingUpdate is None:
         return 0, 0
@@ -62,11 +65,15 @@ def new_size(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], new: 
 
 
 def scale_down_old(
-    deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], old: Sequence[apps.ReplicaSet], new: apps.ReplicaSet
+    deployment: apps.Deployment,
+    sets: Sequence[apps.ReplicaSet],
+    old: Sequence[apps.ReplicaSet],
+    new: apps.ReplicaSet,
 ) -> dict[str, int]:
     """The old ReplicaSets that shrink now, by name, with their new sizes.
 
-    Pods that are not available go first, for they help nobody; then as many available ones as the promise leaves room for.
+    Pods that are not available go first, for they help nobody; then as many available ones as the promise
+    leaves room for.
     """
     if total(old) == 0:
         return {}
@@ -95,11 +102,16 @@ def scale_down_old(
         step = min(sizes[each.metadata.name], spare)
         sizes[each.metadata.name] -= step
         spare -= step
-    return {each.metadata.name: sizes[each.metadata.name] for each in old if sizes[each.metadata.name] != size(each)}
+    return {
+        each.metadata.name: sizes[each.metadata.name]
+        for each in old
+        if sizes[each.metadata.name] != size(each)
+    }
 
 
 def proportional_sizes(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet]) -> dict[str, int]:
-    """New sizes of several active ReplicaSets when the Deployment itself is resized in the middle of a rollout.
+    """New sizes of several active ReplicaSets when the Deployment itself is resized in the middle of a
+    rollout.
 
     Each takes its share of the difference by its part of the whole; what rounding leaves goes to the largest.
     """

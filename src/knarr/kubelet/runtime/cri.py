@@ -12,8 +12,14 @@ Invariant: every call has a deadline except a pull and an ``exec_sync`` that was
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
+
+# This process starts others (mounts, nft) while calls are under way; gRPC's own fork handling could only
+# warn of that.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
 import grpc.aio

@@ -1,4 +1,6 @@
-"""NodeUnschedulable, NodeName and NodePorts: cordoned nodes, pods that name their node, ports of the node itself."""
+"""NodeUnschedulable, NodeName and NodePorts: cordoned nodes, pods that name their node, ports of the node
+itself.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ class NodeResourcesFit(Plugin):
         rejections = []
         pods = table.column(PODS)
         assert pods is not None
-        full = table.present & (table.requested[: table.size, pods] + 1 > table.allocatable[: table.size, pods])
+        full = table.present & (
+            table.requested[: table.size, pods] + 1 > table.allocatable[: table.size, pods]
+        )
         if full.any():
             rejections.append(Rejection(full, "Too many pods"))
         for name, wanted in state.load.requests.items():
@@ -43,7 +45,9 @@ class NodeResourcesFit(Plugin):
             capacity = table.allocatable[: table.size, column].astype(np.float64)
             used = table.scored[: table.size, column] + extra
             with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.where((capacity > 0) & (used <= capacity), (capacity - used) * MAX_SCORE / capacity, 0)
+                share = np.where(
+                    (capacity > 0) & (used <= capacity), (capacity - used) * MAX_SCORE / capacity, 0
+                )
             total += np.floor(share)
         return total / 2
 
@@ -65,4 +69,5 @@ class NodeResourcesBalancedAllocation(Plugin):
             with np.errstate(divide="ignore", invalid="ignore"):
                 shares.append(np.where(capacity > 0, np.minimum(used / capacity, 1.0), 0.0))
         deviation = np.abs(shares[0] - shares[1]) / 2
-        return (1 - deviation) * MAX_SCORE
+        score: Scores = (1 - deviation) * MAX_SCORE
+        return score
