@@ -137,12 +137,12 @@ async def _streamed(http: web.BaseRequest, response: Response) -> web.StreamResp
     try:
         async for chunk in body:
             await answer.write(chunk)
-    except (ConnectionError, asyncio.CancelledError):
-        # The client has gone; closing the body below releases what it held.
-        raise
+        await answer.write_eof()
+    except ConnectionError:
+        # The client has gone: the usual end of a watch. Closing the body releases what it held.
+        answer.force_close()
     finally:
         await body.aclose()
-    await answer.write_eof()
     return answer
 
 

@@ -19,9 +19,9 @@ from knarr.client.transport import Query, Response, StreamResponse, TransportErr
 
 
 class LoopbackTransport:
-    """Reaches ``server`` as ``user``."""
+    """Reaches ``server`` as ``user``; as nobody known, but for what a request's headers say, with None."""
 
-    def __init__(self, server: APIServer, user: UserInfo) -> None:
+    def __init__(self, server: APIServer, user: UserInfo | None) -> None:
         self._server = server
         self._user = user
 

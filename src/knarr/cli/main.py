@@ -184,6 +184,35 @@ def kubeconfig(name: str) -> None:
 
 
 @main.command()
+@click.option(
+    "-f", "--filename", "files", multiple=True, required=True, type=click.Path(exists=True, path_type=Path)
+)
+@click.option(
+    "--cluster", "name", help="A cluster on this machine; otherwise the kubeconfig's current context."
+)
+@click.option("-n", "--namespace", default="", help="Where objects go that do not say so themselves.")
+@click.option("--wait", "wait_s", default=0, help="Wait this many seconds until Deployments are available.")
+def apply(files: tuple[Path, ...], name: str | None, namespace: str, wait_s: int) -> None:
+    """Make the cluster hold what files or folders say."""
+    from knarr.cli.objects import run_apply
+
+    run_apply(list(files), cluster=name or "", namespace=namespace, wait_s=wait_s)
+
+
+@main.command()
+@click.argument("service")
+@click.option(
+    "--cluster", "name", help="A cluster on this machine; otherwise the kubeconfig's current context."
+)
+@click.option("-n", "--namespace", default="", help="The service's namespace.")
+def where(service: str, name: str | None, namespace: str) -> None:
+    """Print where a service answers."""
+    from knarr.cli.objects import run_where
+
+    run_where(service, cluster=name or "", namespace=namespace)
+
+
+@main.command()
 @click.option("--store", required=True, help="sqlite:///PATH or memory:")
 @click.option("--host", required=True, help="The address to listen on and to be known by.")
 @click.option("--port", default=6443, show_default=True)

@@ -21,7 +21,7 @@ import yaml
 from knarr.client.transport import HttpTransport
 
 
-class KubeconfigError(Exception):
+class KubeconfigError(RuntimeError):
     """The kubeconfig lacks something; the text says what."""
 
 

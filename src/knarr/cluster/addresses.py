@@ -1,7 +1,7 @@
 """Which addresses a cluster uses: fixed by one small number, so that sixteen clusters live side by side.
 
-Cluster ``i`` has four consecutive second octets from ``128 + 4i`` on: nodes, pods, services, and one kept
-for later. All lie in 10.128.0.0/10, which neither Docker nor libvirt nor the usual home router hands out
+Cluster ``i`` has four consecutive second octets from ``128 + 4i`` on: nodes, pods, services, and pods of
+simulated nodes. All lie in 10.128.0.0/10, which neither Docker nor libvirt nor the usual home router hands out
 by default.
 
 Neighbours: ``nodes`` makes the bridge and the namespaces that carry these addresses; the API server is given
@@ -20,6 +20,8 @@ MAX_CLUSTERS = 16
 #: A /16 of pods holds 256 nodes' /24.
 MAX_NODES = 256
 _FIRST_NODE_HOST = 10
+#: Well above the last real node.
+_FIRST_SIMULATED_HOST = 4096
 
 
 class NoAddressesLeft(RuntimeError):
@@ -52,6 +54,10 @@ class AddressPlan:
         return str(self._range(2))
 
     @property
+    def simulated_pod_cidr(self) -> str:
+        return str(self._range(3))
+
+    @property
     def bridge_address(self) -> str:
         """The host's own address on the cluster's bridge, and every node's default gateway."""
         return str(self._range(0)[1])
@@ -68,6 +74,17 @@ class AddressPlan:
     def node_address(self, number: int) -> str:
         """The address of node ``number``, counted from 0."""
         return str(self._range(0)[_FIRST_NODE_HOST + self._checked(number)])
+
+    def simulated_node_address(self, number: int) -> str:
+        """An address on the bridge that nobody has: what is sent there comes to nothing and leaves nowhere."""
+        return str(self._range(0)[_FIRST_SIMULATED_HOST + number])
+
+    def simulated_node_pod_cidr(self, number: int) -> str:
+        """A /24 for a simulated node that no controller gave one; beyond 256 nodes they repeat, and as nothing
+        is ever sent to these addresses that harms nobody.
+        """
+        base = int(self._range(3).network_address) + number % 256 * 256
+        return f"{IPv4Address(base)}/24"
 
     def node_pod_cidr(self, number: int) -> str:
         """The /24 a node takes when no controller hands ranges out."""

@@ -29,7 +29,8 @@ CONTROL_TIMEOUT_S = 30.0
 
 def environment(cluster: str) -> dict[str, str]:
     """The environment a cluster's processes are started with."""
-    return {**os.environ, MARK: cluster}
+    # Without its fork handlers gRPC has nothing to say about the programs a kubelet starts.
+    return {**os.environ, MARK: cluster, "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 
 def members(cluster: str) -> list[int]:

@@ -49,9 +49,18 @@ from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.status_manager import StatusManager
 from knarr.kubelet.volumes.manager import VolumeManager
 
-__all__ = ["Kubelet"]
+__all__ = ["Kubelet", "PodFeed"]
 
 log = get_logger("kubelet")
+
+
+class PodFeed(Protocol):
+    """Where a node's pods come from: an informer of its own, or its share of one that serves a fleet."""
+
+    @property
+    def synced(self) -> bool: ...
+
+    def add_handler(self, handler: Handler[core.Pod]) -> None: ...
 
 
 class Kubelet:
@@ -73,7 +82,7 @@ class Kubelet:
         hostname: str = "",
         host: PodHost | None = None,
         machine: Machine | None = None,
-        pods: Informer[core.Pod] | None = None,
+        pods: PodFeed | None = None,
     ) -> None:
         self.client = client
         self.runtime = runtime
@@ -84,7 +93,7 @@ class Kubelet:
         self.recorder = EventRecorder(client, "kubelet", clock=clock, chance=chance, host=node_name)
         self.machine = machine or read_machine(config.root_dir)
         self._real = machine is None
-        self._pods = pods or informers.informer(core.Pod, field_selector=f"spec.nodeName={node_name}")
+        self._pods: PodFeed = pods or informers.informer(core.Pod, field_selector=f"spec.nodeName={node_name}")
         self._services = informers.informer(core.Service)
         self._capacity = capacity(self.machine, config)
         self._allocatable = allocatable(self._capacity, config)

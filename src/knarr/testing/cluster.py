@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,6 +24,7 @@ import yaml
 from knarr.api import codec, conditions, scheme
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
+from knarr.api.meta import v1 as meta
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.server import APIServer, ServerConfig
@@ -81,7 +82,8 @@ class InProcessCluster:
         self._with_controllers = controllers
         self._with_scheduler = scheduler
         self._static_tokens = dict(static_tokens or {})
-        self._store = store
+        self._given_store = store
+        self._own_store: MemoryStore | None = None
         self._wrap = wrap
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -99,7 +101,11 @@ class InProcessCluster:
         await self.close()
 
     async def _start(self) -> None:
-        self.store: Store = self._store or MemoryStore(self.clock)
+        if self._given_store is None:
+            self._own_store = MemoryStore(self.clock)
+        store = self._given_store or self._own_store
+        assert store is not None
+        self.store: Store = store
         config = ServerConfig(
             service_account_key_pem=service_account_key(), address="10.0.0.1", static_tokens=self._static_tokens
         )
@@ -167,6 +173,9 @@ class InProcessCluster:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("component failed", component=task.get_name(), error=repr(error))
         self._tasks.clear()
+        if self._own_store is not None:
+            await self._own_store.close()
+            self._own_store = None
 
     def client_for(self, user: str, groups: tuple[str, ...] = (), *, uid: str = "") -> Client:
         """A client that acts as somebody else; what they may do is for RBAC to say."""
@@ -287,11 +296,8 @@ class InProcessCluster:
 
         Unknown fields are refused. Raises ``StatusError`` for the first document that is.
         """
-        applied = []
-        for document in yaml.safe_load_all(text):
-            if document:
-                applied.append(await self._apply(document, namespace))
-        return applied
+        documents = [document for document in yaml.safe_load_all(text) if document]
+        return [await self._apply(document, namespace) for document in documents]
 
     async def _apply(self, document: dict[str, Any], namespace: str) -> Any:
         resource = scheme.by_kind(document["apiVersion"], document["kind"])
@@ -311,7 +317,7 @@ class InProcessCluster:
                 "POST", path, query=strict, body=body, headers={"Content-Type": "application/json"}
             )
         if answer.status >= 400:
-            raise StatusError(codec.decode(scheme.meta_status(), answer.body))
+            raise StatusError(codec.decode(meta.Status, answer.body))
         return codec.decode(resource.type, answer.body)
 
 

@@ -16,7 +16,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from knarr.api import codec
-from knarr.api.errors import StatusError, conflict, expired, internal_error, service_unavailable, too_many_requests
+from knarr.api.errors import (
+    StatusError,
+    conflict,
+    expired,
+    internal_error,
+    service_unavailable,
+    too_many_requests,
+)
 from knarr.client.transport import Query, Response, StreamResponse, Transport, TransportError
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock

@@ -12,7 +12,6 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from knarr.api import quantity
 from knarr.api.core import v1 as core
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
@@ -31,7 +30,7 @@ __all__ = ["NodeShape", "SimulatedNode"]
 class NodeShape:
     """What a node has. Quantities as in a manifest."""
 
-    cpu: int = 4
+    cpu: str = "4"
     memory: str = "8Gi"
     pods: int = 110
     labels: dict[str, str] = field(default_factory=dict)
@@ -93,11 +92,12 @@ class SimulatedNode:
                 # Nothing is ever written there: the host is simulated.
                 root_dir=Path("/nonexistent"),
                 max_pods=shape.pods,
+                capacity={"cpu": shape.cpu, "memory": shape.memory},
                 node_labels=dict(shape.labels),
                 register_with_taints=list(shape.taints),
             ),
             host=SimulatedPodHost(),
-            machine=simulated_machine(cpus=shape.cpu, memory_bytes=quantity.value(shape.memory)),
+            machine=simulated_machine(),
         )
         own = factory.informer(core.Node, field_selector=f"metadata.name={self.name}")
         own.add_handler(self._node_changed)
