@@ -29,9 +29,11 @@ from knarr.kit.log import get_logger
 __all__ = [
     "ApiServerOptions",
     "ControlOptions",
+    "FleetOptions",
     "NodeConfig",
     "run_apiserver",
     "run_controllers",
+    "run_fleet",
     "run_node",
     "run_process",
 ]
@@ -68,13 +70,21 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     """A cluster's name: keep this machine's own routes and service rules for it."""
     host_index: int = 0
     """Which address plan that cluster has."""
-    simulated_nodes: int = 0
 
 
 class SchedulerOptions(msgspec.Struct, kw_only=True):
     """What a scheduler is started with."""
 
     kubeconfig: str
+
+
+class FleetOptions(msgspec.Struct, kw_only=True):
+    """What the process of all simulated nodes is started with."""
+
+    cluster: str
+    kubeconfig: str
+    index: int
+    count: int
 
 
 class NodeConfig(msgspec.Struct, kw_only=True):
@@ -220,6 +230,24 @@ async def run_node(config: NodeConfig) -> None:
     async with contextlib.AsyncExitStack() as stack:
         client = await _client(config.kubeconfig, stack, f"kubelet/{config.name}")
         await NodeProcess(config, client, clock=clock, chance=chance).run()
+
+
+async def run_fleet(options: FleetOptions) -> None:
+    """Run nodes that only pretend to run pods."""
+    from knarr.cluster.addresses import AddressPlan
+    from knarr.cluster.simulated_nodes import SimulatedFleet
+
+    async with contextlib.AsyncExitStack() as stack:
+        client = await _client(options.kubeconfig, stack, "simulated-nodes")
+        fleet = SimulatedFleet(
+            options.cluster,
+            client,
+            count=options.count,
+            plan=AddressPlan(options.index),
+            clock=RealClock(),
+            chance=Chance(),
+        )
+        await fleet.run()
 
 
 async def _client(path: str, stack: contextlib.AsyncExitStack, agent: str) -> Client:

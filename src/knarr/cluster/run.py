@@ -30,6 +30,8 @@ def start(component: str, options: object) -> None:
         components.run_process(lambda: components.run_controllers(options))
     elif isinstance(options, components.SchedulerOptions):
         components.run_process(lambda: components.run_scheduler(options))
+    elif isinstance(options, components.FleetOptions):
+        components.run_process(lambda: components.run_fleet(options))
     elif isinstance(options, components.NodeConfig):
         components.run_process(lambda: components.run_node(options))
     else:
@@ -40,6 +42,7 @@ OPTIONS = {
     "apiserver": components.ApiServerOptions,
     "controller-manager": components.ControlOptions,
     "scheduler": components.SchedulerOptions,
+    "simulated-nodes": components.FleetOptions,
     "node": components.NodeConfig,
 }
 

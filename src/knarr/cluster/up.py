@@ -21,26 +21,29 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from knarr import __version__
-from knarr.api.conditions import is_true
+from knarr.api import conditions
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.kubeconfig import Credentials
 from knarr.client.transport import TransportError
-from knarr.cluster import packages, processes
+from knarr.cluster import packages, processes, supervisor
 from knarr.cluster.addresses import AddressPlan, free_index
-from knarr.cluster.components import ApiServerOptions, ControlOptions, NodeConfig, wait_until
+from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOptions, NodeConfig, wait_until
 from knarr.cluster.containerd import Containerd
 from knarr.cluster.layout import ClusterRecord, Layout, clusters
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
-from knarr.kit.clock import RealClock
+from knarr.cluster.simulated_nodes import simulated_node_name
+from knarr.kit.clock import RealClock, rfc3339
 
 __all__ = ["API_PORT", "UpError", "UpOptions", "up"]
 
 API_PORT = 6443
+FLEET = "simulated-nodes"
 API_TIMEOUT_S = 30.0
 NODES_TIMEOUT_S = 90.0
+SIMULATED_NODE_TIMEOUT_S = 0.05
 
 Say = Callable[[str], None]
 
@@ -63,18 +66,28 @@ def up(name: str, options: UpOptions, *, say: Say) -> ClusterRecord:
     _check_machine()
     record = _record(layout, options)
     plan = AddressPlan(record.index)
-    status = processes.tell(layout, do="status")
-    if status is not None and set(_child_names(layout, record)) <= set(status):
+    fresh_since = ""
+    if _runs_as_recorded(layout, record, say=say):
         say(f"cluster {name} is running")
     else:
-        if status is not None:
-            say("stopping the running processes, the number of nodes has changed")
-            processes.tell(layout, do="stop")
+        fresh_since = rfc3339(RealClock().now())
         _start(layout, record, plan, say=say)
     credentials = admin_credentials(layout, plan)
-    asyncio.run(_wait(layout, record, credentials, say=say))
+    asyncio.run(_Wait(layout, record, fresh_since=fresh_since, say=say).run(credentials))
     kubeconfig.merge(kubeconfig.default_paths()[0], layout.context, credentials)
     return record
+
+
+def _runs_as_recorded(layout: Layout, record: ClusterRecord, *, say: Say) -> bool:
+    """Whether all that is wanted runs already; what runs otherwise is stopped."""
+    status = processes.tell(layout, do="status")
+    if status is None:
+        return False
+    if status and set(_child_names(layout, record)) == set(status):
+        return True
+    say("stopping the running processes, the number of nodes has changed")
+    processes.tell(layout, do="stop")
+    return False
 
 
 def _check_machine() -> None:
@@ -134,7 +147,8 @@ def _start(layout: Layout, record: ClusterRecord, plan: AddressPlan, *, say: Say
     plan_path.write_text(json.dumps(content, indent=1))
     with (layout.logs / "supervisor.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "knarr.cluster.supervisor", str(plan_path)],
+            # By its file and without site packages: it needs none, and starts sooner and smaller.
+            [sys.executable, "-I", "-S", supervisor.__file__, str(plan_path)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -148,6 +162,8 @@ def _start(layout: Layout, record: ClusterRecord, plan: AddressPlan, *, say: Say
 
 def _child_names(layout: Layout, record: ClusterRecord) -> list[str]:
     names = ["apiserver", "controller-manager"]
+    if record.simulated_nodes:
+        names.append(FLEET)
     for node in layout.node_names(record):
         names += [f"containerd@{node}", f"node@{node}"]
     return names
@@ -178,12 +194,19 @@ def _children(
         scheduler_kubeconfig=str(layout.kubeconfig("scheduler")),
         host_network=layout.name,
         host_index=record.index,
-        simulated_nodes=record.simulated_nodes,
     )
     children = [
         _child(layout, "apiserver", _component("apiserver", api)),
         _child(layout, "controller-manager", _component("controller-manager", control)),
     ]
+    if record.simulated_nodes:
+        fleet = FleetOptions(
+            cluster=layout.name,
+            kubeconfig=str(layout.kubeconfig(FLEET)),
+            index=record.index,
+            count=record.simulated_nodes,
+        )
+        children.append(_child(layout, FLEET, _component(FLEET, fleet)))
     for number, node in enumerate(nodes):
         config = _node_config(layout, record, number, node)
         containerd = Containerd(node)
@@ -243,6 +266,8 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
         "controller-manager": ("system:kube-controller-manager", []),
         "scheduler": ("system:kube-scheduler", []),
     }
+    if record.simulated_nodes:
+        identities[FLEET] = ("system:knarr:simulated-nodes", ["system:nodes"])
     for number, name in enumerate(layout.node_names(record)):
         identities[f"node-{name}"] = (f"system:node:{name}", ["system:nodes"])
         pki.ensure(
@@ -272,33 +297,60 @@ def admin_credentials(layout: Layout, plan: AddressPlan) -> Credentials:
     return _credentials(layout, plan, "admin")
 
 
-async def _wait(layout: Layout, record: ClusterRecord, credentials: Credentials, *, say: Say) -> None:
-    clock = RealClock()
-    client = Client(kubeconfig.transport(credentials), user_agent="knarr/up")
+class _Wait:
+    """Until the cluster can be used. With ``fresh_since``, a node's word from before that time does not count:
+    after a stop the API still shows every node as it was.
+    """
 
-    async def serving() -> bool:
+    def __init__(self, layout: Layout, record: ClusterRecord, *, fresh_since: str, say: Say) -> None:
+        self._layout = layout
+        self._fresh_since = fresh_since
+        self._say = say
+        self._nodes = [name for name in layout.node_names(record) if name not in record.stopped_nodes]
+        simulated = [simulated_node_name(layout.name, number) for number in range(record.simulated_nodes)]
+        self._lacking = [*self._nodes, *simulated]
+        self._simulated_count = len(simulated)
+
+    async def run(self, credentials: Credentials) -> None:
+        """Raises ``UpError`` when the time is over."""
+        clock = RealClock()
+        logs = self._layout.logs
+        client = Client(kubeconfig.transport(credentials), user_agent="knarr/up")
+        try:
+            if not await wait_until(
+                lambda: self._serving(client), clock=clock, timeout_s=API_TIMEOUT_S, pause_s=0.01
+            ):
+                raise UpError(f"the API server does not answer: see {logs / 'apiserver.log'}")
+            self._say("API server ready")
+            timeout_s = NODES_TIMEOUT_S + self._simulated_count * SIMULATED_NODE_TIMEOUT_S
+            # A long list is not asked for as often.
+            pause_s = 0.02 + 0.001 * self._simulated_count
+            if not await wait_until(
+                lambda: self._ready(client), clock=clock, timeout_s=timeout_s, pause_s=pause_s
+            ):
+                raise UpError(f"not ready in time: {', '.join(self._lacking[:8])}; see {logs}")
+            more = f" and {self._simulated_count} simulated" if self._simulated_count else ""
+            self._say(f"nodes ready: {', '.join(self._nodes)}{more}")
+        finally:
+            await client.close()
+
+    async def _serving(self, client: Client) -> bool:
         try:
             return (await client.raw("GET", "/readyz")).status == 200
         except TransportError:
             return False
 
-    lacking: list[str] = []
-
-    async def nodes_ready() -> bool:
+    async def _ready(self, client: Client) -> bool:
         with contextlib.suppress(TransportError, StatusError):
-            nodes = await client.list(core.Node)
-            ready = {node.metadata.name for node in nodes if is_true(node.status.conditions, "Ready")}
-            wanted = [name for name in layout.node_names(record) if name not in record.stopped_nodes]
-            lacking[:] = [name for name in wanted if name not in ready]
-            return not lacking
+            ready = {node.metadata.name for node in await client.list(core.Node) if self._is_ready(node)}
+            self._lacking = [name for name in self._lacking if name not in ready]
+            return not self._lacking
         return False
 
-    try:
-        if not await wait_until(serving, clock=clock, timeout_s=API_TIMEOUT_S):
-            raise UpError(f"the API server does not answer: see {layout.logs / 'apiserver.log'}")
-        say("API server ready")
-        if not await wait_until(nodes_ready, clock=clock, timeout_s=NODES_TIMEOUT_S, pause_s=0.05):
-            raise UpError(f"not ready in time: {', '.join(lacking)}; see {layout.logs}")
-        say(f"nodes ready: {', '.join(layout.node_names(record))}")
-    finally:
-        await client.close()
+    def _is_ready(self, node: core.Node) -> bool:
+        condition = conditions.get(node.status.conditions, "Ready")
+        return (
+            condition is not None
+            and condition.status == "True"
+            and (condition.lastHeartbeatTime or "") >= self._fresh_since
+        )

@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from knarr.api.core import v1 as core
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, EventRecorder
-from knarr.client.informer import Informer, InformerFactory
+from knarr.client.informer import Handler, InformerFactory
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
@@ -60,7 +61,7 @@ class PodFeed(Protocol):
     @property
     def synced(self) -> bool: ...
 
-    def add_handler(self, handler: Handler[core.Pod]) -> None: ...
+    def add_handler(self, handler: Handler) -> None: ...
 
 
 class Kubelet:
