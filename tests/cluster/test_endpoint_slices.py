@@ -77,8 +77,8 @@ def test_a_terminating_pod_is_no_longer_ready_but_still_serving(knarr_cluster: C
         registry = cluster.server.registry("discovery.k8s.io", "endpointslices")
 
         def look(change: Any) -> None:
-            for each in registry.cache.object(change.entry).endpoints:
-                seen.append((each.conditions.ready, each.conditions.serving, each.conditions.terminating))
+            found = [each.conditions for each in registry.cache.object(change.entry).endpoints]
+            seen.extend((each.ready, each.serving, each.terminating) for each in found)
 
         registry.cache.subscribers.append(look)
         # A silent node cannot end the pod, so it stays terminating.

@@ -86,6 +86,16 @@ class RbacAuthorizer:
             if namespace:
                 yield from tables.within.get((namespace, subject), ())
 
+    def rules_of(self, reference: rbac.RoleRef, namespace: str) -> list[rbac.PolicyRule] | None:
+        """The rules of the role a binding names; None if there is no such role."""
+        cluster = reference.kind == "ClusterRole"
+        registry = self._cluster_roles if cluster else self._roles
+        entry = registry.cache.get(registry.key("" if cluster else namespace, reference.name))
+        if entry is None:
+            return None
+        rules: list[rbac.PolicyRule] = registry.cache.object(entry).rules
+        return rules
+
     def _gather(self) -> _Tables:
         tables = _Tables()
         cluster_roles = {role.metadata.name: role.rules for role in self._cluster_roles.objects()}

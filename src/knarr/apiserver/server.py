@@ -30,6 +30,7 @@ from knarr.api.errors import (
 from knarr.api.scheme import Resource
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.chain import Admission, Plugin
+from knarr.apiserver.admission.escalation import Escalation
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
@@ -97,6 +98,7 @@ class APIServer:
         self._lifecycle = NamespaceLifecycle()
         self._accounts = ServiceAccountAdmission()
         self._priority = Priority()
+        self._escalation = Escalation()
         self._registries: dict[tuple[str, str, str], GenericRegistry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
@@ -113,6 +115,7 @@ class APIServer:
             cluster_roles=self.registry("rbac.authorization.k8s.io", "clusterroles"),
             cluster_role_bindings=self.registry("rbac.authorization.k8s.io", "clusterrolebindings"),
         )
+        self._escalation.use(self.authorizer)
         self._reviews = reviews.Reviews(
             authenticator=self.authenticator, tokens=self.tokens, authorizer=self.authorizer, clock=clock
         )
@@ -150,6 +153,7 @@ class APIServer:
             self._priority,
             DefaultTolerationSeconds(),
             PinnedImages(),
+            self._escalation,
         ]
         admission = Admission(plugins)
         for resource in scheme.all_resources():

@@ -237,6 +237,9 @@ def apiserver(**options: Any) -> None:
 @click.option("--root-ca", required=True, type=click.Path(exists=True))
 @click.option("--cluster-cidr", default="", help="Give each node a range of pod addresses out of this one.")
 @click.option(
+    "--load-balancer-cidr", default="", help="Give services of type LoadBalancer addresses out of this one."
+)
+@click.option(
     "--scheduler-kubeconfig", default="", help="Run the scheduler in the same process, with this identity."
 )
 def controller_manager(**options: Any) -> None:

@@ -58,6 +58,11 @@ class AddressPlan:
         return str(self._range(3))
 
     @property
+    def load_balancer_cidr(self) -> str:
+        """Addresses for services of type LoadBalancer."""
+        return str(self._range(3))
+
+    @property
     def bridge_address(self) -> str:
         """The host's own address on the cluster's bridge, and every node's default gateway."""
         return str(self._range(0)[1])

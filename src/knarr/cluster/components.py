@@ -65,6 +65,7 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     kubeconfig: str
     root_ca: str
     cluster_cidr: str = ""
+    load_balancer_cidr: str = ""
     scheduler_kubeconfig: str = ""
     host_network: str = ""
     """A cluster's name: keep this machine's own routes and service rules for it."""
@@ -190,6 +191,7 @@ async def run_controllers(options: ControlOptions) -> None:
             chance=chance,
             cluster_cidr=options.cluster_cidr,
             root_ca_pem=_read(options.root_ca).decode(),
+            load_balancer_cidr=options.load_balancer_cidr,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())

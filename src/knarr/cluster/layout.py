@@ -20,7 +20,7 @@ from knarr.cluster.addresses import AddressPlan
 from knarr.cluster.nodes import NodeNamespace
 from knarr.cluster.pki import Pki
 
-__all__ = ["ClusterRecord", "Layout", "clusters"]
+__all__ = ["ClusterRecord", "Layout", "clusters", "simulated_node_name"]
 
 STATE_ROOT = Path("/var/lib/knarr")
 RUN_ROOT = Path("/run/knarr")
@@ -99,6 +99,11 @@ class Layout:
 def node_name(cluster: str, number: int) -> str:
     """``dev-1``, ``dev-2``, …: the cluster's name and a number from 1."""
     return f"{cluster}-{number + 1}"
+
+
+def simulated_node_name(cluster: str, number: int) -> str:
+    """``dev-sim-1``, ``dev-sim-2``, …, apart from the names of nodes that run containers."""
+    return f"{cluster}-sim-{number + 1}"
 
 
 def clusters() -> list[str]:

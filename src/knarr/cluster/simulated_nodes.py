@@ -20,6 +20,7 @@ from knarr.api.core import v1 as core
 from knarr.client.client import Client
 from knarr.client.informer import DELETED, Handler, Informer, InformerFactory
 from knarr.cluster.addresses import AddressPlan
+from knarr.cluster.layout import simulated_node_name
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
@@ -29,7 +30,7 @@ from knarr.kubelet.machine import simulated_machine
 from knarr.kubelet.pod_host import SimulatedPodHost
 from knarr.kubelet.runtime.simulated import SimulatedRuntime
 
-__all__ = ["PodShares", "SimulatedFleet", "simulated_node_name"]
+__all__ = ["PodShares", "SimulatedFleet"]
 
 STARTING = 32
 SMALL_FLEET = 500
@@ -40,11 +41,6 @@ LARGE_FLEET_STATUS_S = 60.0
 TYPE_LABEL = "node.kubernetes.io/instance-type"
 
 log = get_logger("simulated-nodes")
-
-
-def simulated_node_name(cluster: str, number: int) -> str:
-    """``dev-sim-1``, ``dev-sim-2``, …, apart from the names of nodes that run containers."""
-    return f"{cluster}-sim-{number + 1}"
 
 
 class _Share:

@@ -32,9 +32,8 @@ from knarr.cluster import packages, processes, supervisor
 from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOptions, NodeConfig, wait_until
 from knarr.cluster.containerd import Containerd
-from knarr.cluster.layout import ClusterRecord, Layout, clusters
+from knarr.cluster.layout import ClusterRecord, Layout, clusters, simulated_node_name
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
-from knarr.cluster.simulated_nodes import simulated_node_name
 from knarr.kit.clock import RealClock, rfc3339
 
 __all__ = ["API_PORT", "UpError", "UpOptions", "up"]
@@ -191,6 +190,7 @@ def _children(
         kubeconfig=str(layout.kubeconfig("controller-manager")),
         root_ca=str(pki.path("ca.crt")),
         cluster_cidr=plan.pod_cidr,
+        load_balancer_cidr=plan.load_balancer_cidr,
         scheduler_kubeconfig=str(layout.kubeconfig("scheduler")),
         host_network=layout.name,
         host_index=record.index,

@@ -6,10 +6,12 @@ Upstream's counterpart is ``cmd/kube-controller-manager``.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from knarr.client.client import Client
 from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
+from knarr.cloud.local import LocalLoadBalancers
 from knarr.controllers.deployment.controller import DeploymentController
 from knarr.controllers.endpoint_slices import EndpointSliceController
 from knarr.controllers.framework import Controller, ControllerContext
@@ -20,6 +22,7 @@ from knarr.controllers.node_lifecycle import NodeLifecycleController
 from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.replicaset import ReplicaSetController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
+from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.taint_eviction import TaintEvictionController
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
@@ -37,6 +40,7 @@ class ControllerManager:
         chance: Chance,
         cluster_cidr: str = "",
         root_ca_pem: str = "",
+        load_balancer_cidr: str = "",
     ) -> None:
         self._recorders: list[EventRecorder] = []
 
@@ -62,6 +66,11 @@ class ControllerManager:
             self.controllers.append(RootCAController(context(RootCAController.name), root_ca_pem))
         if cluster_cidr:
             self.controllers.append(NodeIpamController(context(NodeIpamController.name), cluster_cidr))
+        if load_balancer_cidr:
+            local = partial(LocalLoadBalancers, load_balancer_cidr)
+            self.controllers.append(
+                ServiceLoadBalancerController(context(ServiceLoadBalancerController.name), local)
+            )
         # Last: it shares the informers that the others have asked for.
         self.controllers.append(GarbageCollector(context(GarbageCollector.name)))
 

@@ -269,7 +269,7 @@ class GenericRegistry:
             if ctx.dry_run or obj == old:
                 await release()
                 return Result(obj)
-            if obj.metadata.deletionTimestamp is not None and deletion.is_done(obj):
+            if self.may_go(obj):
                 await self._remove(obj, revision)
                 return Result(obj, deleted=True)
             await self._write(obj, expected=revision)
@@ -329,6 +329,10 @@ class GenericRegistry:
     def decide_deletion(self, obj: Any, options: meta.DeleteOptions, ctx: Context) -> deletion.Decision:
         """What a deletion does; namespaces have their own answer."""
         return deletion.decide(self.strategy, obj, options, now=ctx.clock.now())
+
+    def may_go(self, obj: Any) -> bool:
+        """Whether ``obj`` was marked for deletion and has nothing left to wait for: an update that makes it so removes it."""
+        return deletion.is_done(obj)
 
     async def _carry_out(self, ctx: Context, obj: Any, decision: deletion.Decision) -> Result:
         revision = int(obj.metadata.resourceVersion)

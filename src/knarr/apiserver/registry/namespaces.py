@@ -50,6 +50,10 @@ class NamespaceRegistry(GenericRegistry):
         changed.status.phase = "Terminating"
         return deletion.Decision(remove=False, updated=changed)
 
+    def may_go(self, obj: Any) -> bool:
+        # What is in the namespace is held by a finalizer of the specification, not of the metadata.
+        return not obj.spec.finalizers and deletion.is_done(obj)
+
     async def finalize(self, ctx: Context, name: str, wanted: core.Namespace) -> Result:
         """Set ``spec.finalizers``; the last one going takes the namespace with it."""
 

@@ -1,0 +1,1 @@
+"""The seam to whoever provides machines and addresses: a cloud, or (``local``) this machine."""
