@@ -59,8 +59,10 @@ class AddressPlan:
 
     @property
     def load_balancer_cidr(self) -> str:
-        """Addresses for services of type LoadBalancer."""
-        return str(self._range(3))
+        """Addresses for services of type LoadBalancer: the end of the nodes' range, as a load balancer in a
+        machine room would take them from its network.
+        """
+        return str(list(self._range(0).subnets(new_prefix=20))[-1])
 
     @property
     def bridge_address(self) -> str:

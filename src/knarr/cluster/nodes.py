@@ -97,7 +97,6 @@ class ClusterBridge:
             # nobody answers for them there, and the caller hears "unreachable" instead of leaking packets.
             f"route replace {self.plan.pod_cidr} dev {self.name} src {self.plan.bridge_address}",
             f"route replace {self.plan.service_cidr} dev {self.name} src {self.plan.bridge_address}",
-            f"route replace {self.plan.load_balancer_cidr} dev {self.name} src {self.plan.bridge_address}",
             f"route replace {self.plan.simulated_pod_cidr} dev {self.name} src {self.plan.bridge_address}",
         ]
         run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")

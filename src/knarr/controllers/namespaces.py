@@ -82,7 +82,8 @@ class NamespaceController(Controller):
             raise StatusError(codec.decode(meta.Status, answer.body))
         left = await self._count(path)
         if left:
-            remaining[resource.group_resource] += len(left)
+            # Upstream's texts keep the dot also where the group is empty.
+            remaining[f"{resource.plural}.{resource.group}"] += len(left)
             for item in left:
                 finalizers.update(item.metadata.finalizers)
 
