@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cluster_objects import NS, deployed, deployment, is_ready, pod
+from cluster_objects import deployed, deployment, is_ready, pod
 
 from knarr.api import conditions
 from knarr.api.core import v1 as core

@@ -24,9 +24,10 @@ from cryptography.x509.oid import NameOID
 from knarr.api import codec
 from knarr.api.errors import request_entity_too_large
 from knarr.apiserver.decoding import MAX_BODY_BYTES
-from knarr.apiserver.request import Query, RawConnection, Request, Response, Tunnel, UserInfo
+from knarr.apiserver.request import Query, Request, Response, Tunnel, UserInfo
 from knarr.apiserver.server import APIServer
 from knarr.kit.log import get_logger
+from knarr.kit.tunnel import UpgradedConnection
 
 log = get_logger("listener")
 
@@ -34,8 +35,6 @@ KEEPALIVE_S = 180.0
 MAX_HEAD_BYTES = 64 * 1024
 #: Answers at least this large are compressed for clients that accept gzip; upstream's threshold.
 GZIP_FROM_BYTES = 128 * 1024
-#: Bytes a tunnel's reader may be ahead of its consumer.
-TUNNEL_BUFFER_BYTES = 256 * 1024
 
 
 class Listener:
@@ -169,76 +168,8 @@ def _peer(http: web.BaseRequest) -> UserInfo | None:
     return found
 
 
-class _TunnelParser:
-    """Stands where aiohttp expects a WebSocket parser and takes every byte as it comes."""
-
-    def __init__(self, connection: _AiohttpConnection) -> None:
-        self._connection = connection
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self._connection.received(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        self._connection.received(b"")
-
-
-class _AiohttpConnection(RawConnection):
-    """The client's side of a tunnel, on top of aiohttp's protocol."""
-
-    def __init__(self, http: web.BaseRequest) -> None:
-        assert http.transport is not None
-        self._protocol = http.protocol
-        self._transport: Any = http.transport
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._eof = False
-        self._wake = asyncio.Event()
-
-    def received(self, data: bytes) -> None:
-        if data:
-            self._chunks.append(bytes(data))
-            self._size += len(data)
-            if self._size > TUNNEL_BUFFER_BYTES:
-                self._transport.pause_reading()
-        else:
-            self._eof = True
-        self._wake.set()
-
-    async def read(self) -> bytes:
-        while not self._chunks and not self._eof:
-            self._wake.clear()
-            await self._wake.wait()
-        if not self._chunks:
-            return b""
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        if self._size > TUNNEL_BUFFER_BYTES:
-            self._transport.resume_reading()
-        self._size = 0
-        return data
-
-    def write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        await self._protocol._drain_helper()
-
-    def close(self) -> None:
-        self._eof = True
-        self._wake.set()
-        if not self._transport.is_closing():
-            self._transport.close()
-
-
 async def _tunnel(http: web.BaseRequest, tunnel: Tunnel) -> web.StreamResponse:
-    connection = _AiohttpConnection(http)
-    http.protocol.set_parser(_TunnelParser(connection))  # type: ignore[arg-type]
-    try:
-        await tunnel.run(connection)
-    finally:
-        connection.close()
+    await tunnel.run(UpgradedConnection(http))
     # The connection is gone; aiohttp still wants something to finish with.
     finished = web.Response()
     finished.force_close()

@@ -1,6 +1,6 @@
 """What the server handles: requests, who sends them, what they ask for, and answers.
 
-Nothing here knows HTTP machinery, so that the same server stands behind a TLS port and behind the in-process
+Nothing here but a tunnel knows HTTP machinery, so that the same server stands behind a TLS port and behind the in-process
 transport.
 Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+
+from knarr.kit.tunnel import UpgradedConnection
 
 __all__ = ["Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
 
@@ -56,25 +58,8 @@ class Query:
         return [(key, value) for key, values in self._values.items() for value in values]
 
 
-#: Takes over a connection: given the raw head of the upgrade request's answer and both directions.
-TunnelRunner = Callable[["RawConnection"], Awaitable[None]]
-
-
-class RawConnection:
-    """A connection taken away from HTTP: bytes in, bytes out. The listener provides it."""
-
-    async def read(self) -> bytes:
-        """The next bytes from the client; empty when it has closed its side."""
-        raise NotImplementedError
-
-    def write(self, data: bytes) -> None:
-        raise NotImplementedError
-
-    async def drain(self) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
+#: Takes a connection over, and writes even the status line.
+TunnelRunner = Callable[[UpgradedConnection], Awaitable[None]]
 
 
 @dataclass(slots=True)

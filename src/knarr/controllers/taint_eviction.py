@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from knarr.api import codec, conditions
 from knarr.api.core import v1 as core
+from knarr.api.core.placement import tolerates
 from knarr.api.errors import StatusError
 from knarr.client.events import NORMAL
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
@@ -89,17 +90,6 @@ class TaintEvictionController(Controller):
 
 def evicting(node: core.Node) -> list[core.Taint]:
     return [taint for taint in node.spec.taints if taint.effect == "NoExecute"]
-
-
-def tolerates(toleration: core.Toleration, taint: core.Taint) -> bool:
-    """Whether ``toleration`` covers ``taint``, as upstream's ``ToleratesTaint``."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return toleration.operator in ("", "Equal") and toleration.value == taint.value
 
 
 def eviction_time(

@@ -29,7 +29,8 @@ class Backoff:
 
 @dataclass(slots=True)
 class KeyedBackoff:
-    """One ``Backoff`` a key. ``forget`` a key once it succeeds, or the table grows with every key ever seen."""
+    """One ``Backoff`` a key. ``forget`` a key once it succeeds, or the table grows with every key ever seen.
+    """
 
     base_s: float
     max_s: float

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.placement import matches_node
 from knarr.kubelet.pod_workers import Rejection
 from knarr.kubelet.resources import pod_requests
 
-__all__ = ["admit", "matches_node"]
+__all__ = ["admit"]
 
 PREFIX = "Pod was rejected: "
 
@@ -29,7 +30,7 @@ def admit(
     if pod.spec.os is not None and pod.spec.os.name and pod.spec.os.name != "linux":
         text = f"Failed to admit pod as the OS field doesn't match node OS: {pod.spec.os.name}"
         return Rejection("PodOSNotSupported", PREFIX + text)
-    if not matches_node(pod, node):
+    if not matches_node(pod.spec, node):
         text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
         return Rejection("NodeAffinity", PREFIX + text)
     if _ports(pod) & {port for other in active for port in _ports(other)}:
@@ -68,41 +69,3 @@ def _ports(pod: core.Pod) -> set[tuple[str, int]]:
             if number:
                 found.add((port.protocol or "TCP", number))
     return found
-
-
-def matches_node(pod: core.Pod, node: core.Node) -> bool:
-    """``nodeSelector`` and required node affinity."""
-    labels = node.metadata.labels
-    if any(labels.get(key) != value for key, value in pod.spec.nodeSelector.items()):
-        return False
-    affinity = pod.spec.affinity.nodeAffinity if pod.spec.affinity is not None else None
-    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
-    if required is None:
-        return True
-    fields = {"metadata.name": node.metadata.name}
-    return any(
-        (term.matchExpressions or term.matchFields)
-        and all(_holds(each, labels) for each in term.matchExpressions)
-        and all(_holds(each, fields) for each in term.matchFields)
-        for term in required.nodeSelectorTerms
-    )
-
-
-def _holds(requirement: core.NodeSelectorRequirement, labels: dict[str, str]) -> bool:
-    value, values = labels.get(requirement.key), requirement.values
-    match requirement.operator:
-        case "In":
-            return value is not None and value in values
-        case "NotIn":
-            return value is None or value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt":
-            try:
-                left, right = int(value or ""), int(values[0])
-            except (ValueError, IndexError):
-                return False
-            return left > right if requirement.operator == "Gt" else left < right
-    return False

@@ -159,10 +159,10 @@ class PodSync:
 
     async def _kill(self, pod: core.Pod, record: PodRecord, actions: PodActions) -> None:
         if actions.kill_pod:
+            if actions.create_sandbox and record.sandboxes:
+                text = "Pod sandbox changed, it will be killed and re-created."
+                self._recorder.event(pod, NORMAL, "SandboxChanged", text)
             if record.running:
-                if record.sandboxes and actions.create_sandbox:
-                    text = "Pod sandbox changed, it will be killed and re-created."
-                    self._recorder.event(pod, NORMAL, "SandboxChanged", text)
                 await self._killer.kill_pod(pod, record, grace_s=grace_period_s(pod))
             return
         for kill in actions.kill:

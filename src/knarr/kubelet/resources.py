@@ -12,6 +12,7 @@ from typing import Any
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.qos import BEST_EFFORT, GUARANTEED, qos_class
 from knarr.api.quantity import Quantity
 from knarr.kubelet.pods import is_sidecar
 from knarr.kubelet.runtime import contract as c
@@ -28,32 +29,12 @@ __all__ = [
     "qos_class",
 ]
 
-GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 MIN_SHARES, MAX_SHARES = 2, 262_144
 QUOTA_PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
 #: The kernel kills the highest first: best effort before all others, critical pods last.
 GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE = -997, 1000
 SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
-
-
-def qos_class(pod: core.Pod) -> str:
-    """Guaranteed, Burstable or BestEffort; only CPU and memory count."""
-    if pod.spec.resources is not None and (pod.spec.resources.requests or pod.spec.resources.limits):
-        sets = [pod.spec.resources]
-    else:
-        sets = [each.resources for each in (*pod.spec.initContainers, *pod.spec.containers)]
-    any_set, all_guaranteed = False, True
-    for resources in sets:
-        for name in ("cpu", "memory"):
-            request = quantity.nanos(resources.requests.get(name) or "0")
-            limit = quantity.nanos(resources.limits.get(name) or "0")
-            any_set = any_set or request > 0 or limit > 0
-            if limit == 0 or request != limit:
-                all_guaranteed = False
-    if not any_set:
-        return BEST_EFFORT
-    return GUARANTEED if all_guaranteed else BURSTABLE
 
 
 def cpu_shares(cpu_millis: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
+from knarr.kit.programs import ProgramError, run_program
 
 __all__ = ["Nft", "NftError", "delete_tables", "table_name"]
 
@@ -94,25 +95,6 @@ class Nft:
     async def _run(self, *arguments: str, text: str = "") -> str:
         async with self._lock:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    *arguments,
-                    # A program that reads nothing may be gone before its standard input could be closed.
-                    stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.PIPE,
-                )
-            except OSError as error:
-                raise NftError(f"nft cannot be run: {error}; install nftables") from error
-            try:
-                async with asyncio.timeout(APPLY_TIMEOUT_S):
-                    output, complaint = await process.communicate(text.encode() if text else None)
-            except TimeoutError:
-                raise NftError(f"nft did not finish within {APPLY_TIMEOUT_S:.0f} s") from None
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-        if process.returncode:
-            raise NftError(complaint.decode(errors="replace").strip()[:MAX_ERROR_CHARACTERS])
-        return output.decode()
+                return await run_program(*self._command, *arguments, text=text, timeout_s=APPLY_TIMEOUT_S)
+            except ProgramError as error:
+                raise NftError(str(error)[:MAX_ERROR_CHARACTERS]) from error

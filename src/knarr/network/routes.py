@@ -18,6 +18,7 @@ from knarr.client.informer import InformerFactory
 from knarr.kit.backoff import Backoff
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
+from knarr.kit.programs import ProgramError, run_program
 from knarr.network.families import IPV4, family_of
 
 __all__ = ["NodeRoutes", "RouteError", "node_address", "pod_cidrs", "route_changes", "routes_to"]
@@ -136,24 +137,6 @@ class NodeRoutes:
 async def _ip(*arguments: str, text: str = "") -> str:
     """Run ``ip``. pyroute2's asynchronous sockets cannot be opened on uvloop, and its others block."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *("ip", *arguments),
-            # A program that reads nothing may be gone before its standard input could be closed.
-            stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise RouteError(f"ip cannot be run: {error}; install iproute2") from error
-    try:
-        async with asyncio.timeout(IP_TIMEOUT_S):
-            output, complaint = await process.communicate(text.encode() if text else None)
-    except TimeoutError:
-        raise RouteError(f"ip did not finish within {IP_TIMEOUT_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise RouteError(complaint.decode(errors="replace").strip())
-    return output.decode()
+        return await run_program("ip", *arguments, text=text, timeout_s=IP_TIMEOUT_S)
+    except ProgramError as error:
+        raise RouteError(str(error)) from error

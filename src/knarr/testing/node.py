@@ -32,6 +32,7 @@ class NodeShape:
 
     cpu: str = "4"
     memory: str = "8Gi"
+    storage: str = "100Gi"
     pods: int = 110
     labels: dict[str, str] = field(default_factory=dict)
     taints: tuple[core.Taint, ...] = ()
@@ -92,7 +93,7 @@ class SimulatedNode:
                 # Nothing is ever written there: the host is simulated.
                 root_dir=Path("/nonexistent"),
                 max_pods=shape.pods,
-                capacity={"cpu": shape.cpu, "memory": shape.memory},
+                capacity={"cpu": shape.cpu, "memory": shape.memory, "ephemeral-storage": shape.storage},
                 node_labels=dict(shape.labels),
                 register_with_taints=list(shape.taints),
             ),

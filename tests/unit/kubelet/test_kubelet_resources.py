@@ -6,8 +6,9 @@ import pytest
 from unit_kubelet import container, pod, sidecar
 
 from knarr.api.core import v1 as core
+from knarr.api.core.placement import matches_node
 from knarr.api.meta import v1 as meta
-from knarr.kubelet.admission import admit, matches_node
+from knarr.kubelet.admission import admit
 from knarr.kubelet.resources import (
     container_resources,
     cpu_quota,
@@ -176,4 +177,4 @@ def affinity(operator: str, values: list[str], key: str = "disk") -> core.Affini
     ],
 )
 def test_selectors_and_affinity_are_held_up(wanted: core.Pod, matches: bool) -> None:
-    assert matches_node(wanted, NODE) is matches
+    assert matches_node(wanted.spec, NODE) is matches

@@ -40,7 +40,11 @@ class Escalation(Plugin):
 
     async def validate(self, attributes: Attributes) -> None:
         resource, user = attributes.resource, attributes.ctx.user
-        if resource.group != GROUP or attributes.operation not in ("CREATE", "UPDATE") or SUPERUSERS in user.groups:
+        if (
+            resource.group != GROUP
+            or attributes.operation not in ("CREATE", "UPDATE")
+            or SUPERUSERS in user.groups
+        ):
             return
         if resource.plural in ROLES:
             self._check_role(attributes)
@@ -50,7 +54,11 @@ class Escalation(Plugin):
     def _check_role(self, attributes: Attributes) -> None:
         obj, old = attributes.obj, attributes.old
         aggregation = getattr(obj, "aggregationRule", None)
-        if old is not None and old.rules == obj.rules and getattr(old, "aggregationRule", None) == aggregation:
+        if (
+            old is not None
+            and old.rules == obj.rules
+            and getattr(old, "aggregationRule", None) == aggregation
+        ):
             return
         if self._may(attributes, "escalate", attributes.resource.plural, attributes.name):
             return
@@ -83,15 +91,15 @@ class Escalation(Plugin):
             return
         groups = " ".join(quote(group) for group in user.groups)
         listed = "\n".join(sorted({_compact(rule) for rule in _merged(lacking)}))
-        detail = (
-            f"user {quote(user.name)} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{listed}"
-        )
+        detail = f"user {quote(user.name)} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{listed}"
         raise forbidden(GROUP, attributes.resource.plural, attributes.name, detail)
 
 
 def missing(held: Sequence[rbac.PolicyRule], wanted: Iterable[rbac.PolicyRule]) -> list[rbac.PolicyRule]:
     """The single rights in ``wanted`` that ``held`` does not cover."""
-    return [right for rule in wanted for right in _single(rule) if not any(covers(own, right) for own in held)]
+    return [
+        right for rule in wanted for right in _single(rule) if not any(covers(own, right) for own in held)
+    ]
 
 
 def covers(own: rbac.PolicyRule, right: rbac.PolicyRule) -> bool:
@@ -99,7 +107,9 @@ def covers(own: rbac.PolicyRule, right: rbac.PolicyRule) -> bool:
     if not _all_among(own.verbs, right.verbs):
         return False
     if right.nonResourceURLs:
-        return all(any(_url_covers(pattern, url) for pattern in own.nonResourceURLs) for url in right.nonResourceURLs)
+        return all(
+            any(_url_covers(pattern, url) for pattern in own.nonResourceURLs) for url in right.nonResourceURLs
+        )
     if not _all_among(own.apiGroups, right.apiGroups):
         return False
     if not all(_resource_covered(own.resources, wanted) for wanted in right.resources):
@@ -129,7 +139,9 @@ def _single(rule: rbac.PolicyRule) -> Iterable[rbac.PolicyRule]:
         for group, resource in product(rule.apiGroups, rule.resources):
             for name in rule.resourceNames or [None]:
                 names = [] if name is None else [name]
-                yield rbac.PolicyRule(verbs=[verb], apiGroups=[group], resources=[resource], resourceNames=names)
+                yield rbac.PolicyRule(
+                    verbs=[verb], apiGroups=[group], resources=[resource], resourceNames=names
+                )
 
 
 def _merged(rights: Sequence[rbac.PolicyRule]) -> list[rbac.PolicyRule]:
@@ -158,4 +170,6 @@ def _compact(rule: rbac.PolicyRule) -> str:
         ("ResourceNames", rule.resourceNames),
         ("Verbs", rule.verbs),
     )
-    return "{" + ", ".join(f"{name}:[{' '.join(map(quote, values))}]" for name, values in parts if values) + "}"
+    return (
+        "{" + ", ".join(f"{name}:[{' '.join(map(quote, values))}]" for name, values in parts if values) + "}"
+    )

@@ -24,6 +24,13 @@ class PersistentVolumes(Strategy):
         obj.status = core.PersistentVolumeStatus(phase="Pending")
 
 
+class Nodes(Strategy):
+    """A kubelet registers its node with the status it has: the only kind whose creator may set one."""
+
+    def prepare_create(self, ctx: Context, obj: core.Node) -> None:
+        return None
+
+
 class CertificateSigningRequests(Strategy):
     """Who asked for a certificate is written by the server, not by who asks."""
 
@@ -64,6 +71,7 @@ class Jobs(Strategy):
 
 
 BY_KIND: dict[str, type[Strategy]] = {
+    "nodes": Nodes,
     "persistentvolumeclaims": PersistentVolumeClaims,
     "persistentvolumes": PersistentVolumes,
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequests,

@@ -9,8 +9,6 @@ Upstream's counterpart is ``pkg/registry/core/pod/rest`` and ``apimachinery/pkg/
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,12 +19,11 @@ import aiohttp
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
-from knarr.apiserver.request import Query, RawConnection, Request, Response, Tunnel
+from knarr.apiserver.request import Query, Request, Response, Tunnel
+from knarr.kit.tunnel import UpgradedConnection, carry, request_head
 
 DEFAULT_KUBELET_PORT = 10250
 CONNECT_TIMEOUT_S = 10.0
-#: Bytes read from one side before they are written to the other.
-CHUNK_BYTES = 64 * 1024
 #: What belongs to one connection and is not passed on.
 HOP_HEADERS = frozenset(
     (
@@ -193,10 +190,10 @@ class NodeProxy:
     def _tunnel(self, request: Request, target: Target) -> Response:
         if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
             raise bad_request("Upgrade request required")
-        head = _head(request.method, target, request.raw_headers)
+        head = request_head(request.method, target.path, f"{target.host}:{target.port}", request.raw_headers)
 
-        async def run(client: RawConnection) -> None:
-            await _pipe(client, target, head)
+        async def run(client: UpgradedConnection) -> None:
+            await carry(client, head, host=target.host, port=target.port, tls=target.tls)
 
         return Response(101, Tunnel(run))
 
@@ -270,55 +267,3 @@ def _unreachable(target: Target, error: BaseException) -> StatusError:
     return internal_error(
         f"error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}"
     )
-
-
-def _head(method: str, target: Target, headers: list[tuple[str, str]]) -> bytes:
-    """The request's head as the next server is to read it; ``Connection: Upgrade`` goes on."""
-    dropped = {"host", "authorization", "content-length"}
-    lines = [f"{method} {target.path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
-    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in dropped]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
-async def _pipe(client: RawConnection, target: Target, head: bytes) -> None:
-    """Carry bytes both ways until either side is done."""
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(
-                target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls else None
-            )
-    except (OSError, TimeoutError) as error:
-        text = f"error dialing backend: dial tcp {target.host}:{target.port}: {error}".encode()
-        client.write(
-            b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
-            % (len(text), text)
-        )
-        await client.drain()
-        client.close()
-        return
-    writer.write(head)
-
-    async def upwards() -> None:
-        while data := await client.read():
-            writer.write(data)
-            await writer.drain()
-        with contextlib.suppress(OSError, RuntimeError):
-            writer.write_eof()
-
-    async def downwards() -> None:
-        while data := await reader.read(CHUNK_BYTES):
-            client.write(data)
-            await client.drain()
-
-    tasks = [asyncio.ensure_future(upwards()), asyncio.ensure_future(downwards())]
-    try:
-        # The backend closing ends the tunnel; the client closing only ends its half.
-        await tasks[1]
-    except OSError:
-        pass
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        writer.close()
-        client.close()

@@ -52,7 +52,9 @@ class StatsCollector:
         self._last = _Look(-MIN_INTERVAL_S)
 
     async def _look(self) -> list[c.ContainerStats]:
-        stats = await self._runtime.list_container_stats()
+        # A runtime counts ended containers as well, with zeros that would only mislead.
+        listed = await self._runtime.list_container_stats()
+        stats = [each for each in listed if self._cache.is_running(each.attributes.id)]
         now_s = self._clock.monotonic_s()
         elapsed_s = now_s - self._last.at_s
         if elapsed_s < MIN_INTERVAL_S:

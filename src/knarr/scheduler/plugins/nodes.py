@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from knarr.api.core import v1 as core
+from knarr.api.core.placement import tolerated
 from knarr.scheduler.framework import CycleState, Plugin, Rejection
-from knarr.scheduler.plugins.taints import tolerated
 from knarr.scheduler.table import NodeTable
 
 UNSCHEDULABLE = core.Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
