@@ -32,7 +32,7 @@ NEEDED = {"node": "nodejs", "npm": "npm", "make": "make", "g++": "g++", "busybox
 NATIVE_MODULES = ["sqlite3", "re2"]
 #: What only matters to those who build or debug the packages.
 LEFT_OUT = re.compile(r"\.(?:map|ts|md|markdown|flow|o|a|cc|cpp|h|hpp|gyp|gypi)$")
-LEFT_OUT_DIRECTORIES = {"obj.target", "deps", ".github", "test", "tests", "__tests__", "docs"}
+LEFT_OUT_DIRECTORIES = {"obj.target", ".github", "__tests__"}
 KEPT = re.compile(r"/(?:ghost|core|content|i18n|handlebars|caniuse-lite|node-abi)/")
 
 
@@ -40,9 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=f"Build {NAME} from npm and Debian packages.")
     parser.add_argument("--no-load", action="store_true", help="only build")
     parser.add_argument("--keep", action="store_true", help="keep what was installed, to build again")
-    parser.add_argument(
-        "--cluster", default="", help="the cluster to load into (default: the only one running)"
-    )
+    parser.add_argument("--cluster", default="", help="the cluster to load into")
     options = parser.parse_args()
     archive = cache_dir() / f"ghost-{VERSION}.tar"
     if not archive.exists():
@@ -55,8 +53,8 @@ def main() -> None:
             shutil.rmtree(work)
     say(f"image archive: {archive} ({archive.stat().st_size // 2**20} MiB)")
     if not options.no_load:
-        command = [sys.executable, "-m", "knarr.cli.main", "image", "load", str(archive)]
-        subprocess.run([*command, *([options.cluster] if options.cluster else [])], check=True)
+        where = ["--cluster", options.cluster] if options.cluster else []
+        subprocess.run([shutil.which("knarr") or "knarr", "image", "load", *where, str(archive)], check=True)
 
 
 def say(text: str) -> None:
@@ -148,6 +146,16 @@ def pack(program: Path, work: Path, archive: Path) -> None:
     write_archive(archive, [image])
 
 
+#: What the public image sets for itself; every value can be overridden by environment.
+SETTINGS = {
+    "url": "http://localhost:2368",
+    "server": {"port": 2368, "host": "::"},
+    "mail": {"transport": "Direct"},
+    "logging": {"transports": ["file", "stdout"]},
+    "process": "systemd",
+    "paths": {"contentPath": "/var/lib/ghost/content"},
+}
+
 ENTRYPOINT = """#!/bin/sh
 # Fill a new volume with the themes and directories that the image brings, then run what was asked for.
 set -e
@@ -214,6 +222,7 @@ def add_ghost(tar: tarfile.TarFile, program: Path) -> None:
     add_directory(tar, "var/lib/ghost/content", 0o1777, owner=1000)
     add_link(tar, "var/lib/ghost/current", f"versions/{VERSION}")
     add_directory(tar, "var/lib/ghost/versions", 0o755, owner=1000)
+    add_text(tar, "var/lib/ghost/config.production.json", json.dumps(SETTINGS, indent=1), 0o644)
     base = f"var/lib/ghost/versions/{VERSION}"
     for path, relative in wanted(program):
         tar.add(path, arcname=f"{base}/{relative}" if relative else base, recursive=False, filter=as_node)

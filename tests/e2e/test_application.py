@@ -64,7 +64,7 @@ def test_the_example_answers_from_the_host_and_by_name_from_a_pod(space: Space) 
     assert "Hello from pod hello-" in eventually(lambda: fetch(space.service_url("hello")), 10)
     said = space.kubectl(
         *("run", "visitor", "--rm", "-i", "--image=busybox:1.36", "--restart=Never", "--quiet", "--"),
-        *("wget", "-qO-", "-T", "5", f"http://hello.{space.name}.svc.cluster.local"),
+        *("wget", "-qO-", f"http://hello.{space.name}.svc.cluster.local"),
     )
     assert "Hello from pod hello-" in said
 
@@ -75,11 +75,11 @@ def test_a_pod_finds_services_by_every_form_of_their_names(space: Space) -> None
     space.kubectl("rollout", "status", "deployment/named", "--timeout=60s")
     space.kubectl("wait", "--for=condition=Ready", "pod/asker", "--timeout=60s")
     for name in ("named", f"named.{space.name}", f"named.{space.name}.svc.cluster.local"):
-        said = space.kubectl("exec", "asker", "--", "wget", "-qO-", "-T", "5", f"http://{name}/")
+        said = space.kubectl("exec", "asker", "--", "wget", "-qO-", f"http://{name}/")
         assert said.startswith("named-"), name
     found = space.kubectl("exec", "asker", "--", "nslookup", "kubernetes.default.svc.cluster.local")
     assert space.cluster.get("service", "kubernetes", namespace="default")["spec"]["clusterIP"] in found
-    assert "NAMED_SERVICE_HOST" in space.kubectl("exec", "asker", "--", "env") or True
+    assert "NAMED_SERVICE_HOST" in space.kubectl("exec", "asker", "--", "env")
 
 
 def test_configuration_reaches_the_container_as_variables_and_files(space: Space) -> None:
@@ -106,17 +106,25 @@ def test_a_changed_configmap_reaches_the_file_of_a_running_pod(space: Space) -> 
     space.apply(CONFIGURED)
     space.kubectl("wait", "--for=condition=Ready", "pod/configured", "--timeout=60s")
     space.kubectl("patch", "configmap", "settings", "-p", '{"data": {"page.html": "new"}}')
+    # The kubelet looks once a minute; a change of the pod makes it look now, here as upstream.
+    space.kubectl("annotate", "pod", "configured", "look=now")
     read = ("exec", "configured", "-c", "main", "--", "cat", "/config/page.html")
-    eventually(lambda: space.kubectl(*read) == "new", 100, 1)
+    eventually(lambda: space.kubectl(*read) == "new", 90)
 
 
-def test_a_pod_talks_to_the_api_with_its_own_token(space: Space) -> None:
+def test_a_pod_reaches_the_api_and_its_token_opens_it(space: Space) -> None:
     space.kubectl("create", "role", "reader", "--verb=get,list", "--resource=pods")
     space.kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={space.name}:default")
-    script = (
-        "T=/var/run/secrets/kubernetes.io/serviceaccount; "
-        'wget -qO- --no-check-certificate --header "Authorization: Bearer $(cat $T/token)" '
-        f"https://kubernetes.default.svc/api/v1/namespaces/{space.name}/pods | grep -c PodList; sleep 1000"
-    )
-    space.apply(pod("inner", script))
-    eventually(lambda: space.kubectl("logs", "inner").strip() == "1", 30)
+    space.apply(pod("inner", "sleep 1000"))
+    space.kubectl("wait", "--for=condition=Ready", "pod/inner", "--timeout=60s")
+    space.kubectl("exec", "inner", "--", "nc", "-z", "kubernetes.default.svc", "443")
+    token = space.kubectl("exec", "inner", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+    allowed = space.run("get", "pods", "-o", "name", "--kubeconfig=/dev/null", *_as(space, token))
+    assert allowed.stdout == "pod/inner\n", allowed.stderr
+    refused = space.run("get", "secrets", "--kubeconfig=/dev/null", *_as(space, token))
+    assert f'User "system:serviceaccount:{space.name}:default" cannot list resource "secrets"' in refused.stderr
+
+
+def _as(space: Space, token: str) -> list[str]:
+    server = space.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+    return [f"--server={server}", f"--token={token}", "--insecure-skip-tls-verify"]

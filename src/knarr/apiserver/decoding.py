@@ -15,7 +15,14 @@ import msgspec
 import yaml
 
 from knarr.api import codec, protobuf
-from knarr.api.errors import StatusError, bad_request, request_entity_too_large, unsupported_media_type
+from knarr.api.errors import (
+    StatusError,
+    bad_request,
+    invalid,
+    not_supported,
+    request_entity_too_large,
+    unsupported_media_type,
+)
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Request
 
@@ -76,28 +83,38 @@ def decode_object(request: Request, resource: Resource, kind: type[Any]) -> Any:
         codec.check_moments(obj)
     except codec.DecodeError as error:
         raise _unreadable(kind, resource, error) from None
-    check_fields(request, kind, data)
+    if problem := check_fields(request, kind, data):
+        raise bad_request(
+            f'{kind.__name__} in version "{resource.version}" cannot be handled as a {kind.__name__}: {problem}'
+        )
     return obj
 
 
-def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]) -> None:
-    """Warn of or refuse unknown and duplicate fields. Raises ``StatusError`` 400 under Strict."""
-    level = request.query.get("fieldValidation", "Warn")
+def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]) -> str:
+    """Warn of unknown and duplicate fields; under Strict, say what is wrong instead (empty: nothing).
+
+    Raises ``StatusError`` 422 for a level that does not exist.
+    """
+    level = request.query.get("fieldValidation") or "Warn"
     if level not in ("Ignore", "Warn", "Strict"):
-        raise bad_request(
-            f'fieldValidation: Unsupported value: "{level}": supported values: "", "Ignore", "Strict", "Warn"'
-        )
+        fault = not_supported("fieldValidation", level, ("", "Ignore", "Strict", "Warn"))
+        raise invalid("meta.k8s.io", _OPTIONS.get(request.method, "CreateOptions"), "", [fault])
     if level == "Ignore":
-        return
+        return ""
     if isinstance(data, bytes):
         found = codec.strict_errors(kind, data)
     else:
         found = [f'unknown field "{path}"' for path in codec.unknown_fields(kind, data)]
     if not found:
-        return
+        return ""
     if level == "Strict":
-        raise bad_request(f"strict decoding error: {', '.join(found)}")
+        return f"strict decoding error: {', '.join(found)}"
     request.warnings.extend(found[:MAX_WARNINGS])
+    return ""
+
+
+#: What upstream calls the options of each kind of write.
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
 class _TypeMeta(msgspec.Struct):

@@ -27,7 +27,7 @@ from knarr.apiserver import negotiation, watching
 from knarr.apiserver.cacher import Entry, Hub
 from knarr.apiserver.decoding import decode_object, to_json
 from knarr.apiserver.fields import FieldReader
-from knarr.apiserver.listing import parse_list_query, render_list, revision_of, select
+from knarr.apiserver.listing import check_options, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
 from knarr.apiserver.patching import apply_patch, read_patch
 from knarr.apiserver.registry.generic import GenericRegistry, Result
@@ -79,6 +79,8 @@ class Endpoint:
         verb = request.info.verb
         if verb not in self.resource.verbs:
             raise method_not_allowed(self.resource.group, self.resource.plural, verb)
+        if verb in ("update", "patch") and not request.info.name:
+            raise no_such_method(self.resource)
         if self.resource.namespaced and not request.info.namespace and verb not in ("list", "watch"):
             raise bad_request("namespace is required for a request of this kind")
         handler = {
@@ -108,6 +110,7 @@ class Endpoint:
     async def list(self, request: Request) -> Response:
         output = negotiation.choose(request.headers.get("accept", ""))
         wanted = parse_list_query(request.query, self._reader)
+        check_options(wanted, request.query, watch=False)
         namespace = request.info.namespace if self.resource.namespaced else ""
         selection = await select(self.registry.cache, self._env.hub, wanted, namespace)
         include = request.query.get("includeObject")
@@ -118,6 +121,7 @@ class Endpoint:
         """The answer's body lives until the watch ends; the watcher is filed before the first byte is sent."""
         output = negotiation.choose(request.headers.get("accept", "").replace(";stream=watch", ""))
         wanted = parse_list_query(request.query, self._reader)
+        check_options(wanted, request.query, watch=True)
         cache, hub = self.registry.cache, self._env.hub
         watcher = watching.Watcher(
             namespace=request.info.namespace if self.resource.namespaced else "",
@@ -139,7 +143,7 @@ class Endpoint:
                 if watcher.matches(entry):
                     watcher.frames.append(self._frame("ADDED", entry, watcher.render))
             if initial_flag == "true":
-                watcher.frames.append(self._bookmark(hub.revision, end_of_initial=True))
+                watcher.frames.append(self._bookmark(hub.revision, output, end_of_initial=True))
         else:
             changes = cache.since(revision) if revision else []
             self.registry.dispatcher.replay(watcher, changes)
@@ -151,7 +155,9 @@ class Endpoint:
             clock=self._env.clock,
             chance=self._env.chance,
             timeout_s=float(request.query.get("timeoutSeconds") or 0),
-            bookmark=self._bookmark if request.query.flag("allowWatchBookmarks") else None,
+            bookmark=(lambda revision: self._bookmark(revision, output))
+            if request.query.flag("allowWatchBookmarks")
+            else None,
             stopping=self._env.stopping,
         )
         return Response(body=_guarded(body), content_type=output.content_type, headers=dict(WATCH_HEADERS))
@@ -159,17 +165,27 @@ class Endpoint:
     def _frame(self, kind: str, entry: Entry, render: watching.Renderer | None) -> bytes:
         return watching.frame(kind, render(entry) if render else self.registry.cache.head + entry.body)
 
-    def _bookmark(self, revision: int, *, end_of_initial: bool = False) -> bytes:
+    def _bookmark(self, revision: int, output: Output, *, end_of_initial: bool = False) -> bytes:
+        """A bookmark is of the kind the watch's other objects are of: clients decode it like them."""
         annotations = b',"annotations":{"%s":"true"}' % INITIAL_EVENTS_END.encode() if end_of_initial else b""
-        body = b'"metadata":{"resourceVersion":"%d"%s}}' % (revision, annotations)
-        return watching.frame("BOOKMARK", self.registry.cache.head + body)
+        obj = self.registry.cache.head + b'"metadata":{"resourceVersion":"%d"%s}}' % (revision, annotations)
+        if output.form in (negotiation.PARTIAL, negotiation.PARTIAL_LIST):
+            obj = negotiation.partial_object(obj)
+        elif output.form == negotiation.TABLE:
+            metadata = negotiation.list_meta(revision)
+            now = self._env.clock.now()
+            obj = negotiation.render_table(self.resource, [], [], now=now, metadata=metadata, with_columns=False)
+        return watching.frame("BOOKMARK", obj)
 
     def _renderer(self, output: Output, include: str) -> watching.Renderer | None:
         if output.form == JSON:
             return None
         cache = self.registry.cache
+        told = False
 
         def render(entry: Entry) -> bytes:
+            nonlocal told
+            first, told = not told, True
             return negotiation.render_object(
                 self.resource,
                 cache.head + entry.body,
@@ -177,6 +193,7 @@ class Endpoint:
                 output,
                 now=self._env.clock.now(),
                 include=include,
+                with_columns=first,
             )
 
         return render
@@ -259,6 +276,7 @@ class Endpoint:
     async def delete_collection(self, request: Request) -> Response:
         options = delete_options(request)
         wanted = parse_list_query(request.query, self._reader)
+        check_options(wanted, request.query, watch=False)
         namespace = request.info.namespace if self.resource.namespaced else ""
         selection = await select(self.registry.cache, self._env.hub, wanted, namespace)
         objects = await self.registry.delete_collection(self.context(request), selection.entries, options)
@@ -286,6 +304,13 @@ class Endpoint:
             include=request.query.get("includeObject"),
         )
         return Response(body=body, content_type=output.content_type)
+
+
+def no_such_method(resource: Resource) -> StatusError:
+    """There is no such method at this path, whatever the resource can do elsewhere."""
+    text = "the server does not allow this method on the requested resource"
+    details = meta.StatusDetails(group=resource.group, kind=resource.plural)
+    return StatusError(meta.Status(status="Failure", message=text, reason="MethodNotAllowed", details=details, code=405))
 
 
 def delete_options(request: Request) -> meta.DeleteOptions:

@@ -19,7 +19,15 @@ from typing import Any
 import msgspec
 
 from knarr.api import codec
-from knarr.api.errors import StatusError, bad_request, expired
+from knarr.api.errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    expired,
+    field_forbidden,
+    invalid,
+    not_supported,
+)
 from knarr.api.field_labels import unsupported_problem
 from knarr.api.meta import v1 as meta
 from knarr.api.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
@@ -30,7 +38,12 @@ from knarr.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Output
 from knarr.apiserver.request import Query
 from knarr.store.contract import Compacted, FutureRevision
 
-__all__ = ["ListQuery", "parse_list_query", "render_list", "select"]
+__all__ = ["ListQuery", "check_options", "parse_list_query", "render_list", "select"]
+
+
+EXACT, NOT_OLDER = "Exact", "NotOlderThan"
+#: The parameter most faults of list options are about.
+MATCH = "resourceVersionMatch"
 
 
 @dataclass(slots=True)
@@ -114,8 +127,6 @@ async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name
     """The entries a list asks for. Raises ``StatusError`` 410, 400, 504."""
     prefix = f"{cache.prefix}{namespace}/" if namespace else cache.prefix
     if wanted.continue_token:
-        if wanted.match:
-            raise bad_request("resourceVersionMatch is forbidden when continue is provided")
         if wanted.resource_version not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
         token = _read_token(wanted.continue_token)
@@ -123,8 +134,7 @@ async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name
             cache, hub, wanted, prefix, start=prefix + token.start, revision=max(token.rv, 0)
         )
     revision = revision_of(wanted.resource_version)
-    _check_match(wanted)
-    if wanted.match == "Exact":
+    if wanted.match == EXACT:
         return await _from_store(cache, hub, wanted, prefix, start="", revision=revision)
     if not wanted.resource_version:
         await hub.fresh()
@@ -133,17 +143,43 @@ async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name
     return _from_cache(cache, hub, wanted, prefix, name)
 
 
-def _check_match(wanted: ListQuery) -> None:
-    if not wanted.match:
-        return
-    if not wanted.resource_version:
-        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if wanted.match not in ("Exact", "NotOlderThan"):
-        raise bad_request(
-            f'resourceVersionMatch: Unsupported value: "{wanted.match}": supported values: "Exact", "NotOlderThan"'
-        )
-    if wanted.match == "Exact" and wanted.resource_version == "0":
-        raise bad_request('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+def check_options(wanted: ListQuery, query: Query, *, watch: bool) -> None:
+    """Refuse options that contradict each other. Raises ``StatusError`` 422 for ListOptions, as upstream."""
+    faults = _watch_faults(wanted, query) if watch else _list_faults(wanted, query)
+    if faults:
+        raise invalid("meta.k8s.io", "ListOptions", "", faults)
+
+
+def _list_faults(wanted: ListQuery, query: Query) -> list[FieldError]:
+    faults: list[FieldError] = []
+    if wanted.match:
+        if not wanted.resource_version:
+            faults.append(field_forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        if wanted.continue_token:
+            faults.append(field_forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+        if wanted.match not in (EXACT, NOT_OLDER):
+            faults.append(not_supported(MATCH, wanted.match, (EXACT, NOT_OLDER, "")))
+        if wanted.match == EXACT and wanted.resource_version == "0":
+            faults.append(field_forbidden(MATCH, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+    if "sendInitialEvents" in query:
+        faults.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return faults
+
+
+def _watch_faults(wanted: ListQuery, query: Query) -> list[FieldError]:
+    faults: list[FieldError] = []
+    initial = "sendInitialEvents" in query
+    if initial and wanted.match != NOT_OLDER:
+        faults.append(field_forbidden(MATCH, f"sendInitialEvents requires setting resourceVersionMatch to {NOT_OLDER}"))
+    if initial and wanted.continue_token:
+        faults.append(field_forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+    if wanted.match:
+        if not initial:
+            detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            faults.append(field_forbidden(MATCH, detail))
+        if wanted.match != NOT_OLDER:
+            faults.append(not_supported(MATCH, wanted.match, (NOT_OLDER,)))
+    return faults
 
 
 def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, name: str) -> Selection:

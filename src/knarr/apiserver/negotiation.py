@@ -140,9 +140,19 @@ def render_table(
 
 
 def render_object(
-    resource: Resource, data: bytes, obj: Any | None, output: Output, *, now: datetime, include: str = ""
+    resource: Resource,
+    data: bytes,
+    obj: Any | None,
+    output: Output,
+    *,
+    now: datetime,
+    include: str = "",
+    with_columns: bool = True,
 ) -> bytes:
-    """One object in the chosen form. ``data`` are its JSON bytes; ``obj`` may spare decoding them."""
+    """One object in the chosen form. ``data`` are its JSON bytes; ``obj`` may spare decoding them.
+
+    ``with_columns`` False leaves the description of a Table's columns out: a watch gives it once.
+    """
     if output.form == JSON:
         return to_wire(data, output)
     if output.form == PARTIAL:
@@ -151,7 +161,9 @@ def render_object(
         decoded = obj if obj is not None else codec.decode(resource.type, data)
         version = decoded.metadata.resourceVersion
         metadata = msgspec.json.encode({"resourceVersion": version} if version else {})
-        return render_table(resource, [decoded], [data], now=now, include=include, metadata=metadata)
+        return render_table(
+            resource, [decoded], [data], now=now, include=include, metadata=metadata, with_columns=with_columns
+        )
     raise not_acceptable(SPOKEN)
 
 

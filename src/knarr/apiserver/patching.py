@@ -16,7 +16,15 @@ import msgspec
 
 from knarr.api import codec
 from knarr.api import patch as patches
-from knarr.api.errors import bad_request, patch_rejected, request_entity_too_large, unsupported_media_type
+from knarr.api.errors import (
+    StatusError,
+    bad_request,
+    invalid,
+    invalid_value,
+    patch_rejected,
+    request_entity_too_large,
+    unsupported_media_type,
+)
 from knarr.api.scheme import Resource
 from knarr.api.strategic import PatchError, strategic_merge
 from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type
@@ -74,12 +82,26 @@ def apply_patch(request: Request, resource: Resource, current: Any, kind: str, c
         obj = codec.decode(resource.type, after)
         codec.check_moments(obj)
     except codec.DecodeError as error:
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        ) from None
+        raise _unfit(kind, content, after, str(error)) from None
     if obj.kind != resource.kind or obj.apiVersion != resource.api_version:
-        raise bad_request(
-            f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}"
-        )
-    check_fields(request, resource.type, after)
+        raise bad_request(f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}")
+    if problem := check_fields(request, resource.type, after):
+        raise _unfit(kind, content, after, problem)
     return obj
+
+
+def _unfit(kind: str, content: Any, after: Any, problem: str) -> StatusError:
+    """The patched object is none of its kind. Upstream quotes a strategic patch itself, for the others the outcome."""
+    value = _go_text(content) if kind == STRATEGIC_PATCH else msgspec.json.encode(after).decode()
+    return invalid("", "", "", [invalid_value("patch", value, problem)])
+
+
+def _go_text(value: Any) -> str:
+    """A JSON value as Go prints it with %+v."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_go_text(item)}" for key, item in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(_go_text(item) for item in value) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -40,7 +40,7 @@ from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
 from knarr.apiserver.discovery import Discovery
-from knarr.apiserver.endpoints import Endpoint, Environment
+from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
 from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.openapi import OpenAPI
@@ -303,7 +303,7 @@ class APIServer:
                 raise path_not_found()
             return await self._routes.handle(endpoint, request)
         if info.name and info.verb == "create":
-            raise method_not_allowed(resource.group, resource.plural, "create")
+            raise no_such_method(resource)
         return await endpoint.handle(request)
 
     async def _other(self, request: Request) -> Response:

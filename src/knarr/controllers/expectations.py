@@ -43,6 +43,11 @@ class Expectations:
     def expect_creations(self, key: Hashable, count: int) -> None:
         self._expected[key] = _Expected(self._clock.monotonic_s(), creations=count)
 
+    def add_creations(self, key: Hashable, count: int) -> None:
+        """Expect creations besides what is expected already."""
+        held = self._expected.setdefault(key, _Expected(self._clock.monotonic_s()))
+        held.creations = max(held.creations, 0) + count
+
     def expect_deletions(self, key: Hashable, uids: Iterable[str]) -> None:
         self._expected[key] = _Expected(self._clock.monotonic_s(), deletions=set(uids))
 

@@ -232,8 +232,8 @@ class GarbageCollector(Controller):
             body=codec.encode(options),
             headers={"Content-Type": "application/json"},
         )
-        # Gone already, or replaced by another object of the same name: as good.
-        if answer.status not in (404, 409):
+        # Gone already is as good. A conflict is looked at again: another object may have the name, or the write lost a race.
+        if answer.status != 404:
             _raise(answer)
 
     async def _strike(self, node: Node, owners: list[str]) -> None:

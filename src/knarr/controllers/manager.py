@@ -12,6 +12,7 @@ from knarr.client.client import Client
 from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local import LocalLoadBalancers
+from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
 from knarr.controllers.endpoint_slices import EndpointSliceController
 from knarr.controllers.framework import Controller, ControllerContext
@@ -23,6 +24,7 @@ from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.replicaset import ReplicaSetController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
+from knarr.controllers.statefulset.controller import StatefulSetController
 from knarr.controllers.taint_eviction import TaintEvictionController
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
@@ -55,6 +57,8 @@ class ControllerManager:
                 ServiceAccountController,
                 ReplicaSetController,
                 DeploymentController,
+                DaemonSetController,
+                StatefulSetController,
                 EndpointSliceController,
                 NamespaceController,
                 NodeLifecycleController,

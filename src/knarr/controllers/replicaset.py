@@ -9,99 +9,40 @@ Upstream's counterpart is ``pkg/controller/replicaset``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from knarr.api import codec, conditions
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.owners import controller_of
-from knarr.api.selectors import LabelSelector, from_label_selector
+from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
-from knarr.controllers.expectations import Expectations
-from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+from knarr.controllers.expectations import TIMEOUT_S
+from knarr.controllers.framework import Key
+from knarr.controllers.pod_owner import BY_CONTROLLER, PodOwnerController
 from knarr.kit.clock import rfc3339
 
 #: Pods created or deleted in one go, as upstream.
 BURST = 500
-BY_CONTROLLER = "controller"
-ORPHANS = "orphan:"
 
 
-def file_by_controller(obj: Any) -> Iterable[str]:
-    """Index: the controller's UID; without one, the namespace's orphans."""
-    controller = controller_of(obj)
-    return (controller.uid,) if controller is not None else (ORPHANS + obj.metadata.namespace,)
-
-
-class ReplicaSetController(Controller):
+class ReplicaSetController(PodOwnerController):
     name = "replicaset-controller"
+    owner_type = apps.ReplicaSet
     workers = 8
 
-    def __init__(self, context: ControllerContext) -> None:
-        super().__init__(context)
-        self._sets = self.watch(apps.ReplicaSet)
-        self._pods = self.lister(core.Pod)
-        self._pods.add_index(BY_CONTROLLER, file_by_controller)
-        self._expectations = Expectations(context.clock)
-        self._control = podlib.PodControl(context.client, context.recorder, clock=context.clock)
-        self.informer(core.Pod).add_handler(self._pod_changed)
-
-    def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
-        if new is None:
-            assert old is not None
-            key = self._owner_key(old)
-            if key is not None:
-                self._expectations.deleted(key, old.metadata.uid)
-                self.queue.add(key)
-            return
-        if old is not None:
-            before = self._owner_key(old)
-            if before is not None and before != self._owner_key(new):
-                self.queue.add(before)
-        key = self._owner_key(new)
-        if key is None:
-            if controller_of(new) is None:
-                self._wake_matching(new)
-            return
-        if old is None:
-            self._expectations.created(key)
-        if new.metadata.deletionTimestamp is not None:
-            self._expectations.deleted(key, new.metadata.uid)
-        self.queue.add(key)
-        self._wake_when_available(key, old, new)
-
-    def _owner_key(self, pod: core.Pod) -> Key | None:
-        controller = controller_of(pod)
-        if controller is None or controller.kind != "ReplicaSet":
-            return None
-        return (pod.metadata.namespace, controller.name)
-
-    def _wake_matching(self, pod: core.Pod) -> None:
-        """An orphan may be adopted by any set whose selector it matches."""
-        if not pod.metadata.labels:
-            return
-        for replica_set in self._sets.list(pod.metadata.namespace):
-            if from_label_selector(replica_set.spec.selector).matches(pod.metadata.labels):
-                self.queue.add(key_of(replica_set))
-
-    def _wake_when_available(self, key: Key, old: core.Pod | None, new: core.Pod) -> None:
-        replica_set = self._sets.get(*key)
-        if replica_set is None or not replica_set.spec.minReadySeconds:
-            return
-        if podlib.is_ready(new) and (old is None or not podlib.is_ready(old)):
-            self.queue.add_after(key, replica_set.spec.minReadySeconds)
-
     async def reconcile(self, key: Key) -> None:
-        replica_set = self._sets.get(*key)
+        replica_set = self.owners.get(*key)
         if replica_set is None:
-            self._expectations.forget(key)
+            self.expectations.forget(key)
             return
-        satisfied = self._expectations.satisfied(key)
-        selector = from_label_selector(replica_set.spec.selector)
-        claimed = await self._claim(replica_set, selector)
+        satisfied = self.expectations.satisfied(key)
+        if not satisfied:
+            # An event that never comes must not stop the work for ever.
+            self.queue.add_after(key, TIMEOUT_S)
+        claimed = await self.claim(replica_set)
         active = [pod for pod in claimed if podlib.is_active(pod)]
         failure: StatusError | None = None
         if satisfied and replica_set.metadata.deletionTimestamp is None:
@@ -119,14 +60,6 @@ class ReplicaSetController(Controller):
         if pending:
             self.queue.add_after(key, min(pending))
 
-    async def _claim(self, replica_set: apps.ReplicaSet, selector: LabelSelector) -> list[core.Pod]:
-        candidates = [
-            *self._pods.by_index(BY_CONTROLLER, replica_set.metadata.uid),
-            *self._pods.by_index(BY_CONTROLLER, ORPHANS + replica_set.metadata.namespace),
-        ]
-        manager = podlib.RefManager(self.client, core.Pod, replica_set, selector)
-        return await manager.claim(candidates)
-
     async def _manage(self, key: Key, replica_set: apps.ReplicaSet, active: Sequence[core.Pod]) -> None:
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
         lacking = wanted - len(active)
@@ -136,28 +69,28 @@ class ReplicaSetController(Controller):
             await self._delete(key, replica_set, active, min(-lacking, BURST))
 
     async def _create(self, key: Key, replica_set: apps.ReplicaSet, count: int) -> None:
-        self._expectations.expect_creations(key, count)
+        self.expectations.expect_creations(key, count)
 
         def failed(number: int) -> None:
             for _ in range(number):
-                self._expectations.created(key)
+                self.expectations.created(key)
 
         async def make() -> None:
-            await self._control.create(replica_set, replica_set.spec.template or core.PodTemplateSpec())
+            await self.control.create(replica_set, replica_set.spec.template or core.PodTemplateSpec())
 
-        await self._control.create_many(count, make, failed=failed)
+        await self.control.create_many(count, make, failed=failed)
 
     async def _delete(
         self, key: Key, replica_set: apps.ReplicaSet, active: Sequence[core.Pod], count: int
     ) -> None:
         chosen = podlib.deletion_rank(active, self._related(replica_set), self.clock.now())[:count]
-        self._expectations.expect_deletions(key, [pod.metadata.uid for pod in chosen])
+        self.expectations.expect_deletions(key, [pod.metadata.uid for pod in chosen])
 
         async def one(pod: core.Pod) -> None:
             try:
-                await self._control.delete(replica_set, pod)
-            except StatusError:
-                self._expectations.deleted(key, pod.metadata.uid)
+                await self.control.delete(replica_set, pod)
+            except (StatusError, TransportError):
+                self.expectations.deleted(key, pod.metadata.uid)
                 raise
 
         results = await asyncio.gather(*(one(pod) for pod in chosen), return_exceptions=True)
@@ -172,13 +105,13 @@ class ReplicaSetController(Controller):
         if owner is not None:
             siblings = [
                 each
-                for each in self._sets.list(replica_set.metadata.namespace)
+                for each in self.owners.list(replica_set.metadata.namespace)
                 if (other := controller_of(each)) is not None and other.uid == owner.uid
             ]
         return [
             pod
             for each in siblings
-            for pod in self._pods.by_index(BY_CONTROLLER, each.metadata.uid)
+            for pod in self.pods.by_index(BY_CONTROLLER, each.metadata.uid)
             if podlib.is_active(pod)
         ]
 

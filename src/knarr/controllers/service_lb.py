@@ -1,4 +1,5 @@
-"""Services of type LoadBalancer: each gets an address outside the cluster from the provider, and loses it with its type or its life.
+"""Services of type LoadBalancer: each gets an address outside the cluster from the provider, and loses it
+with its type or its life.
 
 A finalizer keeps a deleted service until the provider has taken its load balancer away.
 

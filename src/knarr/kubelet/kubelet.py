@@ -20,7 +20,7 @@ from typing import Protocol
 from knarr.api.core import v1 as core
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, EventRecorder
-from knarr.client.informer import Handler, InformerFactory
+from knarr.client.informer import Handler, InformerFactory, Lister
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
@@ -84,6 +84,7 @@ class Kubelet:
         host: PodHost | None = None,
         machine: Machine | None = None,
         pods: PodFeed | None = None,
+        nodes: Lister[core.Node] | None = None,
     ) -> None:
         self.client = client
         self.runtime = runtime
@@ -95,6 +96,9 @@ class Kubelet:
         self.machine = machine or read_machine(config.root_dir)
         self._real = machine is None
         self._pods: PodFeed = pods or informers.informer(core.Pod, field_selector=f"spec.nodeName={node_name}")
+        # Labels and taints change by other hands; admission must not judge by what was registered once.
+        own = f"metadata.name={node_name}"
+        self._nodes = nodes or informers.informer(core.Node, field_selector=own).lister
         self._services = informers.informer(core.Service)
         self._capacity = capacity(self.machine, config)
         self._allocatable = allocatable(self._capacity, config)
@@ -274,7 +278,8 @@ class Kubelet:
             self.workers.wake(uid)
 
     def _admit(self, pod: core.Pod) -> Rejection | None:
-        return admit(pod, self.registration.node, self.workers.pods(), allocatable=dict(self._allocatable))
+        node = self._nodes.get("", self.node_name) or self.registration.node
+        return admit(pod, node, self.workers.pods(), allocatable=dict(self._allocatable))
 
     def read_use(self) -> MachineUse | None:
         return read_use(self.config.root_dir) if self._real else None

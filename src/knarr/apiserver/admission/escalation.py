@@ -137,8 +137,7 @@ def _single(rule: rbac.PolicyRule) -> Iterable[rbac.PolicyRule]:
         for url in rule.nonResourceURLs:
             yield rbac.PolicyRule(verbs=[verb], nonResourceURLs=[url])
         for group, resource in product(rule.apiGroups, rule.resources):
-            for name in rule.resourceNames or [None]:
-                names = [] if name is None else [name]
+            for names in [[name] for name in rule.resourceNames] or [[]]:
                 yield rbac.PolicyRule(
                     verbs=[verb], apiGroups=[group], resources=[resource], resourceNames=names
                 )

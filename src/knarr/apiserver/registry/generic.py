@@ -27,10 +27,11 @@ from knarr.api.errors import (
     already_exists,
     bad_request,
     conflict,
-    forbidden,
+    field_forbidden,
     internal_error,
     invalid,
     not_found,
+    quote,
     request_entity_too_large,
 )
 from knarr.api.meta import v1 as meta
@@ -299,7 +300,7 @@ class GenericRegistry:
         if was.deletionTimestamp is not None:
             added = [name for name in new.finalizers if name not in was.finalizers]
             if added:
-                raise forbidden_finalizers(self.resource, was.name, added)
+                raise new_finalizers(self.resource, was.name, added)
 
     async def delete(self, ctx: Context, namespace: str, name: str, options: meta.DeleteOptions) -> Result:
         """Delete or mark one object. Raises ``StatusError``: NotFound, Conflict."""
@@ -381,6 +382,7 @@ class GenericRegistry:
 CHANGED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
-def forbidden_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:
-    detail = f"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added!r}"
-    return forbidden(resource.group, resource.plural, name, detail)
+def new_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:
+    listed = ", ".join(quote(each) for each in sorted(added))
+    detail = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+    return invalid(resource.group, resource.kind, name, [field_forbidden("metadata.finalizers", detail)])

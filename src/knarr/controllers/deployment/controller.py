@@ -17,8 +17,8 @@ from knarr.api.selectors import from_label_selector
 from knarr.client.events import NORMAL, WARNING
 from knarr.controllers.deployment import progress, revisions, rolling
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+from knarr.controllers.pod_owner import BY_CONTROLLER, ORPHANS, file_by_controller
 from knarr.controllers.pods import RefManager
-from knarr.controllers.replicaset import BY_CONTROLLER, ORPHANS, file_by_controller
 
 
 class DeploymentController(Controller):

@@ -1,0 +1,104 @@
+"""Base of controllers that own pods: every event of a pod wakes its owner and settles what the owner
+expected.
+
+Neighbours: ``replicaset``, ``daemonset``, ``statefulset`` and ``job`` build on it; ``expectations`` and
+``pods`` serve it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from knarr.api.core import v1 as core
+from knarr.api.owners import controller_of
+from knarr.api.selectors import LabelSelector, from_label_selector
+from knarr.controllers import pods as podlib
+from knarr.controllers.expectations import Expectations
+from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+
+__all__ = ["BY_CONTROLLER", "ORPHANS", "PodOwnerController", "file_by_controller"]
+
+BY_CONTROLLER = "controller"
+ORPHANS = "orphan:"
+
+
+def file_by_controller(obj: Any) -> Iterable[str]:
+    """Index: the controller's UID; without one, the namespace's orphans."""
+    controller = controller_of(obj)
+    return (controller.uid,) if controller is not None else (ORPHANS + obj.metadata.namespace,)
+
+
+class PodOwnerController(Controller):
+    """A subclass names the kind it reconciles; ``self.owners`` lists them, ``self.pods`` all pods."""
+
+    owner_type: ClassVar[type[Any]]
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self.owners = self.watch(self.owner_type)
+        self.pods = self.lister(core.Pod)
+        self.pods.add_index(BY_CONTROLLER, file_by_controller)
+        self.expectations = Expectations(context.clock)
+        self.control = podlib.PodControl(context.client, context.recorder, clock=context.clock)
+        self.informer(core.Pod).add_handler(self._pod_changed)
+
+    def selector_of(self, owner: Any) -> LabelSelector:
+        return from_label_selector(owner.spec.selector)
+
+    def min_ready_s(self, owner: Any) -> int:
+        return int(getattr(owner.spec, "minReadySeconds", 0) or 0)
+
+    def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
+        if new is None:
+            assert old is not None
+            key = self._owner_key(old)
+            if key is not None:
+                self.expectations.deleted(key, old.metadata.uid)
+                self.queue.add(key)
+            return
+        if old is not None:
+            before = self._owner_key(old)
+            if before is not None and before != self._owner_key(new):
+                self.queue.add(before)
+        key = self._owner_key(new)
+        if key is None:
+            if controller_of(new) is None:
+                self._wake_matching(new)
+            return
+        if old is None:
+            self.expectations.created(key)
+        if new.metadata.deletionTimestamp is not None:
+            self.expectations.deleted(key, new.metadata.uid)
+        self.queue.add(key)
+        self._wake_when_available(key, old, new)
+
+    def _owner_key(self, pod: core.Pod) -> Key | None:
+        controller = controller_of(pod)
+        if controller is None or controller.kind != self.owner_type.__name__:
+            return None
+        return (pod.metadata.namespace, controller.name)
+
+    def _wake_matching(self, pod: core.Pod) -> None:
+        """An orphan may be adopted by any owner whose selector it matches."""
+        if not pod.metadata.labels:
+            return
+        for owner in self.owners.list(pod.metadata.namespace):
+            if self.selector_of(owner).matches(pod.metadata.labels):
+                self.queue.add(key_of(owner))
+
+    def _wake_when_available(self, key: Key, old: core.Pod | None, new: core.Pod) -> None:
+        owner = self.owners.get(*key)
+        if owner is None or not self.min_ready_s(owner):
+            return
+        if podlib.is_ready(new) and (old is None or not podlib.is_ready(old)):
+            self.queue.add_after(key, self.min_ready_s(owner))
+
+    async def claim(self, owner: Any) -> list[core.Pod]:
+        """The owner's pods: its own, and orphans it adopts now."""
+        candidates = [
+            *self.pods.by_index(BY_CONTROLLER, owner.metadata.uid),
+            *self.pods.by_index(BY_CONTROLLER, ORPHANS + owner.metadata.namespace),
+        ]
+        manager = podlib.RefManager(self.client, core.Pod, owner, self.selector_of(owner))
+        return await manager.claim(candidates)
