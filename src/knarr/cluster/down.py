@@ -25,8 +25,15 @@ Say = Callable[[str], None]
 
 
 def down(name: str, *, say: Say) -> None:
-    """Stop everything of the cluster; objects, images and volumes stay."""
+    """Stop everything of the cluster; objects, images and volumes stay. Raises ``ValueError`` if there is none."""
     layout = Layout(name)
+    if not layout.exists():
+        raise ValueError(f"there is no cluster {name}")
+    _stop(layout, say=say)
+
+
+def _stop(layout: Layout, *, say: Say) -> None:
+    name = layout.name
     record = layout.read() or ClusterRecord(name=name, index=0)
     say("stopping processes")
     processes.tell(layout, do="stop")
@@ -40,13 +47,18 @@ def down(name: str, *, say: Say) -> None:
 
 
 def delete(name: str, *, say: Say) -> None:
-    """Stop the cluster and erase what it kept."""
+    """Stop the cluster and erase what it kept; without a record, whatever carries its name."""
     layout = Layout(name)
-    down(name, say=say)
+    existed = layout.exists()
+    _stop(layout, say=say if existed else _silently)
     shutil.rmtree(layout.state, ignore_errors=True)
     for path in kubeconfig.default_paths():
         kubeconfig.remove(path, layout.context)
-    say(f"cluster {name} deleted")
+    say(f"cluster {name} deleted" if existed else f"there is no cluster {name}, nothing to delete")
+
+
+def _silently(text: str) -> None:
+    """Nothing worth telling happens."""
 
 
 def _nodes(layout: Layout, record: ClusterRecord) -> list[NodeNamespace]:
@@ -86,8 +98,8 @@ def _find(name: str, node: str) -> tuple[Layout, ClusterRecord, int]:
     layout = Layout(name)
     record = layout.read()
     if record is None:
-        raise ValueError(f"there is no cluster {name!r}")
+        raise ValueError(f"there is no cluster {name}")
     names = layout.node_names(record)
     if node not in names:
-        raise ValueError(f"cluster {name!r} has no node {node!r}; it has {', '.join(names)}")
+        raise ValueError(f"cluster {name} has no node {node!r}; it has {', '.join(names)}")
     return layout, record, names.index(node)

@@ -65,6 +65,10 @@ class Layout:
     def node_config(self, node: str) -> Path:
         return self.state / "nodes" / node / "node.json"
 
+    def exists(self) -> bool:
+        """Whether the cluster has left anything in its directories."""
+        return self.state.exists() or self.run.exists()
+
     def read(self) -> ClusterRecord | None:
         """The record, None if there is no such cluster."""
         try:

@@ -232,7 +232,8 @@ class GarbageCollector(Controller):
             body=codec.encode(options),
             headers={"Content-Type": "application/json"},
         )
-        # Gone already is as good. A conflict is looked at again: another object may have the name, or the write lost a race.
+        # Gone already is as good. A conflict is looked at again: another object may have the name, or the
+        # write lost a race.
         if answer.status != 404:
             _raise(answer)
 

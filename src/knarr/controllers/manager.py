@@ -17,6 +17,9 @@ from knarr.controllers.deployment.controller import DeploymentController
 from knarr.controllers.endpoint_slices import EndpointSliceController
 from knarr.controllers.framework import Controller, ControllerContext
 from knarr.controllers.garbage_collector import GarbageCollector
+from knarr.controllers.job.controller import JobController
+from knarr.controllers.job.cronjob import CronJobController
+from knarr.controllers.job.ttl import TTLAfterFinishedController
 from knarr.controllers.namespaces import NamespaceController
 from knarr.controllers.node_ipam import NodeIpamController
 from knarr.controllers.node_lifecycle import NodeLifecycleController
@@ -59,6 +62,9 @@ class ControllerManager:
                 DeploymentController,
                 DaemonSetController,
                 StatefulSetController,
+                JobController,
+                CronJobController,
+                TTLAfterFinishedController,
                 EndpointSliceController,
                 NamespaceController,
                 NodeLifecycleController,

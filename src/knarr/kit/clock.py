@@ -108,12 +108,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def rfc3339(moment: datetime) -> str:
     """``2026-01-01T00:00:00Z``: the form of ``metav1.Time``, whole seconds in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def rfc3339_micro(moment: datetime) -> str:
     """``2026-01-01T00:00:00.000000Z``: the form of ``metav1.MicroTime``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:

@@ -13,7 +13,6 @@ Invariant: a path is relative to each hierarchy's root and the same in all of th
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 from pathlib import Path
@@ -37,30 +36,31 @@ class Cgroups:
         return None if root is None else root / path.lstrip("/")
 
     def create(self, path: str, settings: dict[str, dict[str, str]]) -> None:
-        """Make the group in every hierarchy, then write ``settings``: controller -> file -> content."""
-        for root in self._roots.values():
-            group = root / path.lstrip("/")
-            if not group.exists():
-                group.mkdir(parents=True, exist_ok=True)
-                self._prepare(root, group)
+        """Make the group and write ``settings``: controller -> file -> content.
+
+        Only hierarchies that are given settings are touched: in the others the runtime makes what it needs.
+        """
         for controller, files in settings.items():
             directory = self.directory(controller, path)
-            for name, content in files.items():
-                if directory is not None and (directory / name).exists():
-                    (directory / name).write_text(content)
-
-    def _prepare(self, root: Path, group: Path) -> None:
-        """Hand controllers down (v2), or fill what a v1 cpuset needs before a process may enter."""
-        chain = [root, *reversed([parent for parent in group.parents if root in parent.parents]), group]
-        for parent, child in itertools.pairwise(chain):
-            if self.unified:
-                with contextlib.suppress(OSError):
-                    available = (parent / "cgroup.controllers").read_text().split()
-                    (parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in available))
+            if directory is None:
                 continue
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                if (child / name).exists() and not (child / name).read_text().strip():
-                    (child / name).write_text((parent / name).read_text())
+            if not os.path.isdir(directory):
+                os.makedirs(directory, exist_ok=True)
+                if self.unified:
+                    self._hand_down(directory)
+            for name, content in files.items():
+                file = f"{directory}/{name}"
+                if os.path.exists(file):
+                    with open(file, "w") as setting:
+                        setting.write(content)
+
+    def _hand_down(self, group: Path) -> None:
+        """In version 2 a group has only the controllers its parents let it have."""
+        root = self._roots[""]
+        for parent in [root, *reversed([each for each in group.parents if root in each.parents])]:
+            with contextlib.suppress(OSError):
+                available = (parent / "cgroup.controllers").read_text().split()
+                (parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in available))
 
     def exists(self, path: str) -> bool:
         return any((root / path.lstrip("/")).is_dir() for root in self._roots.values())

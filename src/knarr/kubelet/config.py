@@ -54,6 +54,8 @@ class KubeletConfig:
     container_gc_period_s: float = 60.0
     image_gc_period_s: float = 300.0
     max_container_restart_backoff_s: float = 300.0
+    #: How long a deleted pod that serves still may, before its signal; upstream has no such pause.
+    termination_drain_s: float = 0.0
     container_log_max_bytes: int = 10 * 1024 * 1024
     container_log_max_files: int = 5
     container_log_monitor_s: float = 10.0

@@ -95,7 +95,9 @@ class Kubelet:
         self.recorder = EventRecorder(client, "kubelet", clock=clock, chance=chance, host=node_name)
         self.machine = machine or read_machine(config.root_dir)
         self._real = machine is None
-        self._pods: PodFeed = pods or informers.informer(core.Pod, field_selector=f"spec.nodeName={node_name}")
+        self._pods: PodFeed = pods or informers.informer(
+            core.Pod, field_selector=f"spec.nodeName={node_name}"
+        )
         # Labels and taints change by other hands; admission must not judge by what was registered once.
         own = f"metadata.name={node_name}"
         self._nodes = nodes or informers.informer(core.Node, field_selector=own).lister
@@ -150,7 +152,9 @@ class Kubelet:
     def _wire_workers(self) -> None:
         config, clock, runtime = self.config, self.clock, self.runtime
         hooks = HookRunner(runtime, self._requests, clock)
-        killer = PodKiller(runtime, hooks, self.recorder, clock=clock)
+        killer = PodKiller(
+            runtime, hooks, self.recorder, clock=clock, drain_s=config.termination_drain_s
+        )
         self.probes = ProbeManager(
             Prober(runtime, self._requests),
             self.recorder,

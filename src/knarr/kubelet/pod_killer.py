@@ -1,6 +1,7 @@
 """Ending containers and pods: hooks first, then the signal, then, when grace is over, the hard end.
 
-Upstream counterpart: ``killContainer``, ``killPodWithSyncResult`` in ``kuberuntime``. Neighbours:
+Upstream counterpart: ``killContainer``, ``killPodWithSyncResult`` in ``kuberuntime``; unlike it, a pod that
+serves is given ``drain_s`` before its signal, so that a rollout loses no request. Neighbours:
 ``pod_sync`` (one container of a pod that goes on), ``pod_workers`` (a whole pod).
 
 Invariants: a container has at least ``MINIMUM_GRACE_S`` after its signal unless grace is zero; sidecars
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from knarr.api import conditions
 from knarr.api.core import v1 as core
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.kit.clock import Clock
@@ -21,7 +23,7 @@ from knarr.kubelet.pod_cache import ContainerRecord, PodRecord
 from knarr.kubelet.pods import all_containers, is_sidecar, pod_ref
 from knarr.kubelet.runtime import contract as c
 
-__all__ = ["MINIMUM_GRACE_S", "PodKiller", "field_path"]
+__all__ = ["MINIMUM_GRACE_S", "PodKiller", "field_path", "serves"]
 
 log = get_logger("kubelet")
 
@@ -30,12 +32,19 @@ MINIMUM_GRACE_S = 2
 
 class PodKiller:
     def __init__(
-        self, runtime: c.Runtime, hooks: HookRunner, recorder: EventRecorder, *, clock: Clock
+        self,
+        runtime: c.Runtime,
+        hooks: HookRunner,
+        recorder: EventRecorder,
+        *,
+        clock: Clock,
+        drain_s: float = 0.0,
     ) -> None:
         self._runtime = runtime
         self._hooks = hooks
         self._recorder = recorder
         self._clock = clock
+        self._drain_s = drain_s
 
     async def kill_container(
         self,
@@ -89,6 +98,9 @@ class PodKiller:
         sidecars = [each.name for each in pod.spec.initContainers if is_sidecar(each)] if pod else []
         running = [each for each in record.containers if not each.exited]
         started_s = self._clock.monotonic_s()
+        if running and pod is not None and grace_s > MINIMUM_GRACE_S and serves(pod):
+            # Every proxy hears of the deletion when this kubelet does; the signal should come after they acted.
+            await self._clock.sleep(self._drain_s)
         await self._kill_all(
             pod, [each for each in running if each.name not in sidecars], grace_s=grace_s, pod_ip=pod_ip
         )
@@ -116,6 +128,17 @@ def _spec_of(pod: core.Pod | None, name: str) -> Any:
     if pod is None:
         return None
     return next((each for each in all_containers(pod) if each.name == name), None)
+
+
+def serves(pod: core.Pod) -> bool:
+    """Whether a deleted pod may still be sent requests: it was ready, its readiness was asked for, and no
+    preStop hook gives the proxies time already.
+    """
+    if pod.metadata.deletionTimestamp is None or not conditions.is_true(pod.status.conditions, "Ready"):
+        return False
+    containers = all_containers(pod)
+    hooked = any(each.lifecycle is not None and each.lifecycle.preStop is not None for each in containers)
+    return not hooked and any(each.readinessProbe is not None for each in containers)
 
 
 def field_path(pod: core.Pod, container: Any) -> str:

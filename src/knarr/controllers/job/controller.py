@@ -1,0 +1,143 @@
+"""The Job controller: does what ``progress`` decides.
+
+Upstream's counterpart is ``pkg/controller/job``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+from knarr.api import codec
+from knarr.api.batch import v1 as batch
+from knarr.api.core import v1 as core
+from knarr.api.errors import StatusError
+from knarr.api.meta import v1 as meta
+from knarr.client.client import MERGE_PATCH
+from knarr.controllers.framework import Key, key_of
+from knarr.controllers.job import indexes, progress
+from knarr.controllers.pod_owner import PodOwnerController
+
+MANAGER = "kubernetes.io/job-controller"
+BURST = 500
+FAILURES_ANNOTATION = "batch.kubernetes.io/job-index-failure-count"
+
+
+class JobController(PodOwnerController):
+    name = "job-controller"
+    owner_type = batch.Job
+
+    async def reconcile(self, key: Key) -> None:
+        job = self.owners.get(*key)
+        if job is None:
+            self.expectations.forget(key)
+            return
+        if job.spec.managedBy not in (None, MANAGER):
+            return
+        pods = await self.claim(job)
+        if progress.is_finished(job) or job.metadata.deletionTimestamp is not None:
+            await self._release([pod for pod in pods if progress.tracked(pod)])
+            return
+        verdict = progress.assess(job, pods, now=self.clock.now())
+        if not self.expectations.satisfied(key):
+            verdict.create, verdict.delete = [], []
+        if verdict.status != job.status:
+            changed = codec.copy(job)
+            changed.status = verdict.status
+            job = await self.client.update_status(changed)
+        if verdict.event is not None:
+            self.recorder.event(job, *verdict.event)
+        await self._release(verdict.release)
+        await self._delete(key, job, verdict.delete)
+        await self._create(key, job, pods, verdict.create[:BURST])
+        if verdict.wait_s is not None:
+            self.queue.add_after(key, verdict.wait_s)
+
+    async def _release(self, pods: Sequence[core.Pod]) -> None:
+        """Remove the finalizer from pods that are written down."""
+
+        async def one(pod: core.Pod) -> None:
+            kept = [name for name in pod.metadata.finalizers if name != progress.FINALIZER]
+            patch = {
+                "metadata": {"finalizers": kept or None, "resourceVersion": pod.metadata.resourceVersion}
+            }
+            namespace, name = key_of(pod)
+            try:
+                await self.client.patch(core.Pod, name, patch, namespace=namespace, patch_type=MERGE_PATCH)
+            except StatusError as error:
+                # Gone is as good; changed meanwhile comes back with its event.
+                if error.code not in (404, 409):
+                    raise
+
+        await _all(one(pod) for pod in pods if progress.tracked(pod))
+
+    async def _delete(self, key: Key, job: batch.Job, pods: Sequence[core.Pod]) -> None:
+        if not pods:
+            return
+        self.expectations.expect_deletions(key, [pod.metadata.uid for pod in pods])
+
+        async def one(pod: core.Pod) -> None:
+            try:
+                await self.control.delete(job, pod)
+            except StatusError:
+                self.expectations.deleted(key, pod.metadata.uid)
+                raise
+
+        await _all(one(pod) for pod in pods)
+
+    async def _create(self, key: Key, job: batch.Job, pods: Sequence[core.Pod], wanted: list[int]) -> None:
+        if not wanted:
+            return
+        self.expectations.add_creations(key, len(wanted))
+        remaining = iter(wanted)
+
+        def failed(count: int) -> None:
+            for _ in range(count):
+                self.expectations.created(key)
+
+        async def make() -> None:
+            index = next(remaining)
+            await self.control.create(job, pod_template(job, index, _failures(pods, index)))
+
+        await self.control.create_many(len(wanted), make, failed=failed)
+
+
+def _failures(pods: Sequence[core.Pod], index: int) -> int:
+    """How often an index has failed so far, from its latest failed pod."""
+    counts = [
+        int(pod.metadata.annotations.get(FAILURES_ANNOTATION, "0")) + 1
+        for pod in pods
+        if index >= 0 and indexes.index_of(pod) == index and pod.status.phase == "Failed"
+    ]
+    return max(counts, default=0)
+
+
+def pod_template(job: batch.Job, index: int, failures: int) -> core.PodTemplateSpec:
+    """The Job's template with the tracking finalizer and, if it has one, the completion index."""
+    template = codec.copy(job.spec.template)
+    metadata = template.metadata or meta.ObjectMeta()
+    metadata.finalizers = [*metadata.finalizers, progress.FINALIZER]
+    template.metadata = metadata
+    if index < 0 or template.spec is None:
+        return template
+    metadata.annotations = {**metadata.annotations, indexes.ANNOTATION: str(index)}
+    metadata.labels = {**metadata.labels, indexes.ANNOTATION: str(index)}
+    if job.spec.backoffLimitPerIndex is not None:
+        metadata.annotations[FAILURES_ANNOTATION] = str(failures)
+    reference = core.ObjectFieldSelector(
+        apiVersion="v1", fieldPath=f"metadata.labels['{indexes.ANNOTATION}']"
+    )
+    variable = core.EnvVar(name="JOB_COMPLETION_INDEX", valueFrom=core.EnvVarSource(fieldRef=reference))
+    for container in (*template.spec.initContainers, *template.spec.containers):
+        if all(held.name != variable.name for held in container.env):
+            container.env = [*container.env, variable]
+    template.spec.hostname = f"{job.metadata.name}-{index}"
+    return template
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do everything, then raise the first failure."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
