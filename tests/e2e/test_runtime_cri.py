@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,17 +17,12 @@ from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.containerd import Containerd
 from knarr.cluster.images import PAUSE_IMAGE, built_in_images, ensure_images
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
-from knarr.cluster.packages import missing
 from knarr.kit.clock import RealClock
 from knarr.kubelet.cgroups import Cgroups
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.runtime.cri import CriRuntime
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
-    pytest.mark.skipif(bool(missing()), reason="run `knarr setup` first"),
-]
+pytestmark = pytest.mark.e2e
 
 CLUSTER = "e2e-cri"
 BUSYBOX = "docker.io/library/busybox:1.36"

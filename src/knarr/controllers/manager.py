@@ -14,6 +14,7 @@ from knarr.client.informer import InformerFactory
 from knarr.cloud.local import LocalLoadBalancers
 from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
+from knarr.controllers.disruption import DisruptionController
 from knarr.controllers.endpoint_slices import EndpointSliceController
 from knarr.controllers.framework import Controller, ControllerContext
 from knarr.controllers.garbage_collector import GarbageCollector
@@ -24,7 +25,7 @@ from knarr.controllers.namespaces import NamespaceController
 from knarr.controllers.node_ipam import NodeIpamController
 from knarr.controllers.node_lifecycle import NodeLifecycleController
 from knarr.controllers.pod_gc import PodGCController
-from knarr.controllers.replicaset import ReplicaSetController
+from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
@@ -59,6 +60,8 @@ class ControllerManager:
             for kind in (
                 ServiceAccountController,
                 ReplicaSetController,
+                ReplicationController,
+                DisruptionController,
                 DeploymentController,
                 DaemonSetController,
                 StatefulSetController,

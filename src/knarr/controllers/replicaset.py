@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, ClassVar
 
 from knarr.api import codec, conditions
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.owners import controller_of
+from knarr.api.selectors import LabelSelector, from_map
 from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
 from knarr.controllers.expectations import TIMEOUT_S
@@ -28,9 +30,13 @@ from knarr.kit.clock import rfc3339
 BURST = 500
 
 
+#: What has replicas of one template and a selector.
+Replicated = apps.ReplicaSet | core.ReplicationController
+
+
 class ReplicaSetController(PodOwnerController):
     name = "replicaset-controller"
-    owner_type = apps.ReplicaSet
+    owner_type: ClassVar[type[Any]] = apps.ReplicaSet
     workers = 8
 
     async def reconcile(self, key: Key) -> None:
@@ -60,7 +66,7 @@ class ReplicaSetController(PodOwnerController):
         if pending:
             self.queue.add_after(key, min(pending))
 
-    async def _manage(self, key: Key, replica_set: apps.ReplicaSet, active: Sequence[core.Pod]) -> None:
+    async def _manage(self, key: Key, replica_set: Replicated, active: Sequence[core.Pod]) -> None:
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
         lacking = wanted - len(active)
         if lacking > 0:
@@ -68,7 +74,7 @@ class ReplicaSetController(PodOwnerController):
         elif lacking < 0:
             await self._delete(key, replica_set, active, min(-lacking, BURST))
 
-    async def _create(self, key: Key, replica_set: apps.ReplicaSet, count: int) -> None:
+    async def _create(self, key: Key, replica_set: Replicated, count: int) -> None:
         self.expectations.expect_creations(key, count)
 
         def failed(number: int) -> None:
@@ -81,7 +87,7 @@ class ReplicaSetController(PodOwnerController):
         await self.control.create_many(count, make, failed=failed)
 
     async def _delete(
-        self, key: Key, replica_set: apps.ReplicaSet, active: Sequence[core.Pod], count: int
+        self, key: Key, replica_set: Replicated, active: Sequence[core.Pod], count: int
     ) -> None:
         chosen = podlib.deletion_rank(active, self._related(replica_set), self.clock.now())[:count]
         self.expectations.expect_deletions(key, [pod.metadata.uid for pod in chosen])
@@ -98,7 +104,7 @@ class ReplicaSetController(PodOwnerController):
             if isinstance(result, BaseException):
                 raise result
 
-    def _related(self, replica_set: apps.ReplicaSet) -> list[core.Pod]:
+    def _related(self, replica_set: Replicated) -> list[core.Pod]:
         """Active pods of all sets of the same owner: a rollout's old and new pods crowd the same nodes."""
         owner = controller_of(replica_set)
         siblings = [replica_set]
@@ -117,7 +123,7 @@ class ReplicaSetController(PodOwnerController):
 
     async def _update_status(
         self,
-        replica_set: apps.ReplicaSet,
+        replica_set: Replicated,
         claimed: Sequence[core.Pod],
         active: Sequence[core.Pod],
         failure: StatusError | None,
@@ -130,29 +136,43 @@ class ReplicaSetController(PodOwnerController):
         await self.client.update_status(changed)
 
 
+class ReplicationController(ReplicaSetController):
+    """The older kind of the same thing: its selector is a plain map of labels."""
+
+    name = "replication-controller"
+    owner_type = core.ReplicationController
+
+    def selector_of(self, owner: core.ReplicationController) -> LabelSelector:
+        return from_map(owner.spec.selector)
+
+
 def compute_status(
-    replica_set: apps.ReplicaSet,
+    replica_set: Replicated,
     claimed: Sequence[core.Pod],
     active: Sequence[core.Pod],
     failure: StatusError | None,
     *,
     now: datetime,
-) -> apps.ReplicaSetStatus:
+) -> Any:
     """The status that describes these pods."""
     template = replica_set.spec.template
     labels = template.metadata.labels if template and template.metadata else {}
     min_ready_s = replica_set.spec.minReadySeconds
-    status = codec.copy(replica_set.status)
+    status: Any = codec.copy(replica_set.status)
     status.replicas = len(active)
     status.fullyLabeledReplicas = sum(1 for pod in active if _carries(pod, labels))
     status.readyReplicas = sum(1 for pod in active if podlib.is_ready(pod))
     status.availableReplicas = sum(1 for pod in active if podlib.is_available(pod, min_ready_s, now))
-    status.terminatingReplicas = sum(1 for pod in claimed if podlib.is_terminating(pod))
+    if isinstance(status, apps.ReplicaSetStatus):
+        status.terminatingReplicas = sum(1 for pod in claimed if podlib.is_terminating(pod))
     status.observedGeneration = replica_set.metadata.generation or 0
     if failure is not None:
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
         reason = "FailedCreate" if wanted > len(active) else "FailedDelete"
-        condition = apps.ReplicaSetCondition(
+        kind: Any = apps.ReplicaSetCondition
+        if isinstance(replica_set, core.ReplicationController):
+            kind = core.ReplicationControllerCondition
+        condition = kind(
             type="ReplicaFailure",
             status="True",
             reason=reason,

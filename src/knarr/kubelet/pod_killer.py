@@ -136,7 +136,7 @@ def serves(pod: core.Pod) -> bool:
     """
     if pod.metadata.deletionTimestamp is None or not conditions.is_true(pod.status.conditions, "Ready"):
         return False
-    containers = all_containers(pod)
+    containers = list(all_containers(pod))
     hooked = any(each.lifecycle is not None and each.lifecycle.preStop is not None for each in containers)
     return not hooked and any(each.readinessProbe is not None for each in containers)
 
