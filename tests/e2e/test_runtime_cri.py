@@ -5,18 +5,17 @@ works, and all goes away.
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from runtime_node import temporary_node
 
-from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.containerd import Containerd
 from knarr.cluster.images import PAUSE_IMAGE, built_in_images, ensure_images
-from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
+from knarr.cluster.nodes import NodeNamespace
 from knarr.kit.clock import RealClock
 from knarr.kubelet.cgroups import Cgroups
 from knarr.kubelet.runtime import contract as c
@@ -29,31 +28,9 @@ BUSYBOX = "docker.io/library/busybox:1.36"
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> object:
-    plan = AddressPlan(free_index([], routed_networks()))
-    bridge = ClusterBridge(CLUSTER, plan)
-    run_dir = Path("/run/knarr") / CLUSTER / "n0"
-    node = NodeNamespace(CLUSTER, "n0", number=0, plan=plan, state_dir=tmp_path / "n0", run_dir=run_dir)
-    try:
-        bridge.create()
-        node.create()
-        write_cni(tmp_path / "n0" / "cni" / "net.d", plan.node_pod_cidr(0))
+def node(tmp_path: Path) -> Iterator[NodeNamespace]:
+    with temporary_node(CLUSTER, tmp_path / "n0") as node:
         yield node
-    finally:
-        node.delete()
-        bridge.delete()
-
-
-def write_cni(directory: Path, pod_cidr: str) -> None:
-    bridge = {
-        "type": "bridge",
-        "bridge": "cni0",
-        "isGateway": True,
-        "hairpinMode": True,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": pod_cidr}]], "routes": [{"dst": "0.0.0.0/0"}]},
-    }
-    text = json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]})
-    (directory / "10-pods.conflist").write_text(text)
 
 
 @asynccontextmanager

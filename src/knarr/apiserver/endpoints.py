@@ -24,12 +24,14 @@ from knarr.api.errors import StatusError, bad_request, method_not_allowed
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver import negotiation, watching
+from knarr.apiserver.apply.applying import apply
+from knarr.apiserver.apply.managers import manager_name
 from knarr.apiserver.cacher import Entry, Hub
-from knarr.apiserver.decoding import decode_object, to_json
+from knarr.apiserver.decoding import decode_object, media_type, to_json
 from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.listing import check_options, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
-from knarr.apiserver.patching import apply_patch, read_patch
+from knarr.apiserver.patching import APPLY_PATCH, apply_patch, read_apply, read_patch
 from knarr.apiserver.registry.generic import GenericRegistry, Result
 from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.request import Request, Response
@@ -72,6 +74,9 @@ class Endpoint:
             namespace=request.info.namespace,
             dry_run=bool(dry_run),
             warnings=request.warnings,
+            field_manager=manager_name(
+                request.query.get("fieldManager"), request.headers.get("user-agent", "")
+            ),
         )
 
     async def handle(self, request: Request) -> Response:
@@ -174,7 +179,9 @@ class Endpoint:
         elif output.form == negotiation.TABLE:
             metadata = negotiation.list_meta(revision)
             now = self._env.clock.now()
-            obj = negotiation.render_table(self.resource, [], [], now=now, metadata=metadata, with_columns=False)
+            obj = negotiation.render_table(
+                self.resource, [], [], now=now, metadata=metadata, with_columns=False
+            )
         return watching.frame("BOOKMARK", obj)
 
     def _renderer(self, output: Output, include: str) -> watching.Renderer | None:
@@ -245,7 +252,33 @@ class Endpoint:
         )
         return self._result(request, result, output)
 
+    async def _apply(self, request: Request, subresource: str) -> Response:
+        """A server-side apply: PATCH with ``application/apply-patch+yaml``."""
+        output = negotiation.choose(request.headers.get("accept", ""))
+        content, force = read_apply(request, self.resource)
+        context = self.context(request)
+        context.applying = True
+        namespace = request.info.namespace if self.resource.namespaced else ""
+
+        async def mutate(current: Any | None) -> Any:
+            return apply(
+                self.resource,
+                current,
+                content,
+                manager=context.field_manager,
+                force=force,
+                subresource=subresource,
+                now=self._env.clock.now(),
+            )
+
+        result = await self.registry.update(
+            context, namespace, request.info.name, mutate, subresource=subresource, may_create=not subresource
+        )
+        return self._result(request, result, output)
+
     async def patch(self, request: Request, subresource: str = "") -> Response:
+        if media_type(request) == APPLY_PATCH:
+            return await self._apply(request, subresource)
         output = negotiation.choose(request.headers.get("accept", ""))
         kind, content = read_patch(request)
         namespace = request.info.namespace if self.resource.namespaced else ""
@@ -310,7 +343,9 @@ def no_such_method(resource: Resource) -> StatusError:
     """There is no such method at this path, whatever the resource can do elsewhere."""
     text = "the server does not allow this method on the requested resource"
     details = meta.StatusDetails(group=resource.group, kind=resource.plural)
-    return StatusError(meta.Status(status="Failure", message=text, reason="MethodNotAllowed", details=details, code=405))
+    return StatusError(
+        meta.Status(status="Failure", message=text, reason="MethodNotAllowed", details=details, code=405)
+    )
 
 
 def delete_options(request: Request) -> meta.DeleteOptions:

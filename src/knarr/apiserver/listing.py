@@ -154,13 +154,19 @@ def _list_faults(wanted: ListQuery, query: Query) -> list[FieldError]:
     faults: list[FieldError] = []
     if wanted.match:
         if not wanted.resource_version:
-            faults.append(field_forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+            faults.append(
+                field_forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided")
+            )
         if wanted.continue_token:
-            faults.append(field_forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+            faults.append(
+                field_forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided")
+            )
         if wanted.match not in (EXACT, NOT_OLDER):
             faults.append(not_supported(MATCH, wanted.match, (EXACT, NOT_OLDER, "")))
         if wanted.match == EXACT and wanted.resource_version == "0":
-            faults.append(field_forbidden(MATCH, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+            faults.append(
+                field_forbidden(MATCH, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+            )
     if "sendInitialEvents" in query:
         faults.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     return faults
@@ -170,7 +176,9 @@ def _watch_faults(wanted: ListQuery, query: Query) -> list[FieldError]:
     faults: list[FieldError] = []
     initial = "sendInitialEvents" in query
     if initial and wanted.match != NOT_OLDER:
-        faults.append(field_forbidden(MATCH, f"sendInitialEvents requires setting resourceVersionMatch to {NOT_OLDER}"))
+        faults.append(
+            field_forbidden(MATCH, f"sendInitialEvents requires setting resourceVersionMatch to {NOT_OLDER}")
+        )
     if initial and wanted.continue_token:
         faults.append(field_forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"))
     if wanted.match:

@@ -162,7 +162,13 @@ def render_object(
         version = decoded.metadata.resourceVersion
         metadata = msgspec.json.encode({"resourceVersion": version} if version else {})
         return render_table(
-            resource, [decoded], [data], now=now, include=include, metadata=metadata, with_columns=with_columns
+            resource,
+            [decoded],
+            [data],
+            now=now,
+            include=include,
+            metadata=metadata,
+            with_columns=with_columns,
         )
     raise not_acceptable(SPOKEN)
 

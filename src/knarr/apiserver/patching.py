@@ -1,9 +1,8 @@
 """PATCH: three ways to say a change, applied to the object as it stands.
 
 JSON patch, merge patch and strategic merge patch work on the object's JSON form; what comes out is decoded,
-validated and written like
-an update. Server-side apply (``application/apply-patch+yaml``) needs field ownership and is refused as
-unsupported for now.
+validated and written like an update. A server-side apply (``application/apply-patch+yaml``) is only read
+here; the ``apply`` room does it.
 
 Neighbours: ``api.patch`` does the arithmetic.
 """
@@ -23,17 +22,19 @@ from knarr.api.errors import (
     invalid_value,
     patch_rejected,
     request_entity_too_large,
+    required,
     unsupported_media_type,
 )
 from knarr.api.scheme import Resource
 from knarr.api.strategic import PatchError, strategic_merge
-from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type
+from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type, yaml_to_json
 from knarr.apiserver.request import Request
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+APPLY_PATCH = "application/apply-patch+yaml"
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
 #: Upstream's limit for the operations of one JSON patch.
 MAX_JSON_PATCH_OPERATIONS = 10_000
@@ -64,6 +65,41 @@ def read_patch(request: Request) -> tuple[str, Any]:
     return kind, content
 
 
+def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bool]:
+    """What a server-side apply applies, and whether it takes fields over. Raises ``StatusError`` 400, 413,
+    422.
+    """
+    if len(request.body) > MAX_BODY_BYTES:
+        raise request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
+    if not request.query.get("fieldManager"):
+        raise invalid(
+            "meta.k8s.io", "PatchOptions", "", [required("fieldManager", "is required for apply patch")]
+        )
+    content = msgspec.json.decode(yaml_to_json(request.body))
+    if not isinstance(content, dict):
+        raise bad_request("error decoding YAML: expected an object")
+    said = (content.get("apiVersion"), content.get("kind"))
+    if said != (resource.api_version, resource.kind):
+        raise bad_request(
+            f"Incorrect version specified in apply patch. Specified patch version: {said[0]}, expected: {resource.api_version}"
+        )
+    metadata = content.setdefault("metadata", {})
+    name, namespace = request.info.name, request.info.namespace if resource.namespaced else ""
+    if metadata.get("name") not in (None, "", name):
+        raise bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
+    if namespace and metadata.get("namespace") not in (None, "", namespace):
+        raise bad_request(
+            f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the URL ({namespace})"
+        )
+    metadata["name"] = name
+    if namespace:
+        metadata["namespace"] = namespace
+    check_fields(request, resource.type, content)
+    return content, request.query.flag("force")
+
+
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:
     """``current`` with the patch applied, as a new object. Raises ``StatusError`` 400, 422."""
     before = codec.to_dict(current)
@@ -84,14 +120,18 @@ def apply_patch(request: Request, resource: Resource, current: Any, kind: str, c
     except codec.DecodeError as error:
         raise _unfit(kind, content, after, str(error)) from None
     if obj.kind != resource.kind or obj.apiVersion != resource.api_version:
-        raise bad_request(f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}")
+        raise bad_request(
+            f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}"
+        )
     if problem := check_fields(request, resource.type, after):
         raise _unfit(kind, content, after, problem)
     return obj
 
 
 def _unfit(kind: str, content: Any, after: Any, problem: str) -> StatusError:
-    """The patched object is none of its kind. Upstream quotes a strategic patch itself, for the others the outcome."""
+    """The patched object is none of its kind. Upstream quotes a strategic patch itself, for the others the
+    outcome.
+    """
     value = _go_text(content) if kind == STRATEGIC_PATCH else msgspec.json.encode(after).decode()
     return invalid("", "", "", [invalid_value("patch", value, problem)])
 

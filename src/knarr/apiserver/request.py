@@ -1,6 +1,7 @@
 """What the server handles: requests, who sends them, what they ask for, and answers.
 
-Nothing here but a tunnel knows HTTP machinery, so that the same server stands behind a TLS port and behind the in-process
+Nothing here but a tunnel knows HTTP machinery, so that the same server stands behind a TLS port and behind
+the in-process
 transport.
 Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``.
 """

@@ -20,6 +20,23 @@ from knarr.kubelet.resources import pod_requests
 __all__ = ["admit"]
 
 PREFIX = "Pod was rejected: "
+#: Known to stay within their pod and to harm nobody; any other would need an administrator's leave.
+SAFE_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem",
+    }
+)
 
 
 def admit(
@@ -37,6 +54,21 @@ def admit(
         text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
         return Rejection("NodePorts", PREFIX + text)
     return _fits(pod, active, allocatable)
+
+
+def _forbidden_sysctl(pod: core.Pod) -> str | None:
+    context = pod.spec.securityContext
+    for sysctl in context.sysctls if context is not None else ():
+        name = sysctl.name.replace("/", ".")
+        # In the host's own namespace even a safe one would be everybody's.
+        shared = pod.spec.hostNetwork if name.startswith("net.") else pod.spec.hostIPC
+        if name not in SAFE_SYSCTLS or shared:
+            return sysctl.name
+    return None
+
+
+def _under_memory_pressure(node: core.Node) -> bool:
+    return any(each.type == "MemoryPressure" and each.status == "True" for each in node.status.conditions)
 
 
 def _fits(pod: core.Pod, active: list[core.Pod], allocatable: dict[str, str]) -> Rejection | None:

@@ -14,8 +14,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from knarr.client.events import WARNING
 from knarr.kit.log import get_logger
+from knarr.kubelet.eviction import evicted, rank, shortage
+from knarr.kubelet.naming import POD_UID_LABEL
 from knarr.kubelet.pod_cache import PodRecord
+from knarr.kubelet.pods import pod_ref
 from knarr.kubelet.runtime import contract as c
 
 if TYPE_CHECKING:
@@ -68,6 +72,31 @@ class Cleanup:
             for entry in os.scandir(directory):
                 if entry.is_symlink() and not os.path.exists(entry.path):
                     os.unlink(entry.path)
+
+    async def relieve_pressure(self) -> None:
+        """Evict one pod when memory or disk runs short."""
+        kubelet = self._kubelet
+        use = kubelet.read_use()
+        lack = shortage(use, kubelet.config) if use is not None else None
+        if lack is None:
+            return
+        kubelet.registration.look_now()
+        usage = await self._memory_by_pod()
+        for pod in rank(kubelet.workers.pods(), usage, lack.resource):
+            verdict = evicted(pod, lack, usage)
+            kubelet.recorder.event(pod, WARNING, verdict.reason, verdict.message)
+            log.warning("pod evicted", pod=pod_ref(pod), lack=lack.resource, available=lack.available)
+            kubelet.workers.evict(pod.metadata.uid, verdict, grace_s=0)
+            return
+
+    async def _memory_by_pod(self) -> dict[str, int]:
+        usage: dict[str, int] = {}
+        with contextlib.suppress(c.RuntimeServiceError):
+            for stats in await self._kubelet.runtime.list_container_stats():
+                uid = stats.attributes.labels.get(POD_UID_LABEL, "")
+                used = stats.memory.working_set_bytes if stats.memory is not None else 0
+                usage[uid] = usage.get(uid, 0) + (used or 0)
+        return usage
 
     async def unused_images(self) -> None:
         """When the disk is fuller than the high mark, remove images, least recently used first, down to

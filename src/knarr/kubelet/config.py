@@ -34,11 +34,14 @@ class KubeletConfig:
     #: Overrides what the machine has; simulated nodes have nothing else.
     capacity: dict[str, str] = field(default_factory=dict)
     kube_reserved: dict[str, str] = field(default_factory=dict)
+    eviction_period_s: float = 10.0
     eviction_memory_available_bytes: int = 100 * 1024 * 1024
     eviction_nodefs_available_percent: int = 10
     eviction_nodefs_inodes_free_percent: int = 5
 
     sync_frequency_s: float = 60.0
+    #: How soon a changed ConfigMap or Secret shows in a running pod's volumes, at the latest twice this.
+    volume_refresh_s: float = 20.0
     relist_period_s: float = 1.0
     #: While the runtime reports changes by itself, a full look is only a safeguard.
     relist_period_with_events_s: float = 10.0

@@ -20,24 +20,6 @@ from knarr.kubelet.security import container_security, sandbox_security
 
 __all__ = ["NodeFacts", "container_config", "sandbox_config"]
 
-#: Chosen by the kernel's administrators as harmless; others need a permission this kubelet does not give.
-SAFE_SYSCTLS = frozenset(
-    {
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-        "net.ipv4.tcp_rmem",
-        "net.ipv4.tcp_wmem",
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:

@@ -86,6 +86,9 @@ def _status(
         # One image may have many names; the one that was asked for is the one to tell.
         simulated = runtime_name == "simulated"
         status.image = container.image if simulated else canonical_name(container.image)
+    if instances[0].running:
+        status.resources = container.resources
+        status.allocatedResources = container.resources.requests
     if len(instances) > 1:
         status.lastState = _converted(instances[1], None, runtime_name).state
     elif old is not None and status.restartCount > 0:

@@ -30,6 +30,8 @@ from knarr.kubelet.admission import admit
 from knarr.kubelet.cleanup import Cleanup
 from knarr.kubelet.config import KubeletConfig
 from knarr.kubelet.container_config import NodeFacts
+from knarr.kubelet.container_start import ContainerStarter
+from knarr.kubelet.fields import PodFacts
 from knarr.kubelet.hooks import HookRunner
 from knarr.kubelet.images import ImageManager
 from knarr.kubelet.log_rotation import LogRotation
@@ -152,9 +154,7 @@ class Kubelet:
     def _wire_workers(self) -> None:
         config, clock, runtime = self.config, self.clock, self.runtime
         hooks = HookRunner(runtime, self._requests, clock)
-        killer = PodKiller(
-            runtime, hooks, self.recorder, clock=clock, drain_s=config.termination_drain_s
-        )
+        killer = PodKiller(runtime, hooks, self.recorder, clock=clock, drain_s=config.termination_drain_s)
         self.probes = ProbeManager(
             Prober(runtime, self._requests),
             self.recorder,
@@ -168,20 +168,30 @@ class Kubelet:
             memory_capacity_bytes=self.machine.memory_bytes,
             unified_cgroups=self.host.unified_cgroups,
         )
-        sync = PodSync(
+        starter = ContainerStarter(
             runtime=runtime,
             host=self.host,
             objects=self.objects,
             images=self.images,
             hooks=hooks,
-            killer=killer,
             recorder=self.recorder,
             services=self._services.lister.list,
             config=config,
             node=node,
-            host_ips=self.addresses,
-            allocatable=lambda: dict(self._allocatable),
+            facts=self._facts,
             clock=clock,
+        )
+        sync = PodSync(
+            runtime=runtime,
+            host=self.host,
+            objects=self.objects,
+            starter=starter,
+            killer=killer,
+            recorder=self.recorder,
+            config=config,
+            node=node,
+            facts=self._facts,
+            host_ips=self.addresses,
         )
         tools = WorkerTools(
             cache=self.cache,
@@ -202,6 +212,10 @@ class Kubelet:
         self.workers = PodWorkers(tools)
         self.cleanup = Cleanup(self)
         self.log_rotation = LogRotation(runtime, config)
+
+    def _facts(self, pod: core.Pod, ips: list[str]) -> PodFacts:
+        own = self.addresses if pod.spec.hostNetwork else tuple(ips)
+        return PodFacts(own, self.addresses, tuple(self._allocatable.items()))
 
     def pod_ip(self, pod: core.Pod) -> str:
         """Where probes and hooks reach the pod now."""
@@ -243,6 +257,7 @@ class Kubelet:
         if self._real:
             chores += [
                 ("container-gc", config.container_gc_period_s, self.cleanup.dead_containers),
+                ("eviction", config.eviction_period_s, self.cleanup.relieve_pressure),
                 ("image-gc", config.image_gc_period_s, self.cleanup.unused_images),
                 ("log-rotation", config.container_log_monitor_s, self.log_rotation.rotate),
             ]

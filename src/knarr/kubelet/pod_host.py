@@ -45,8 +45,12 @@ class PodHost(Protocol):
         """
         ...
 
-    async def refresh(self, pod: core.Pod, facts: PodFacts) -> None:
-        """Bring the contents of the pod's volumes up to date."""
+    async def refresh(self, pod: core.Pod, facts: PodFacts, *, max_age_s: float) -> None:
+        """Bring the contents of the pod's volumes up to date. Raises ``VolumeError``."""
+        ...
+
+    def resize(self, pod: core.Pod) -> None:
+        """Give the pod's cgroup what its spec says now. Raises ``OSError``."""
         ...
 
     def cgroup_parent(self, pod: core.Pod) -> str: ...
@@ -106,8 +110,12 @@ class LinuxPodHost:
         # A sandbox does not wait for the runtime to make its log directory.
         Path(log_directory(str(self._pod_logs_dir), pod)).mkdir(mode=0o755, parents=True, exist_ok=True)
 
-    async def refresh(self, pod: core.Pod, facts: PodFacts) -> None:
-        await self._volumes.setup(pod, facts)
+    async def refresh(self, pod: core.Pod, facts: PodFacts, *, max_age_s: float) -> None:
+        await self._volumes.refresh(pod, facts, max_age_s=max_age_s)
+
+    def resize(self, pod: core.Pod) -> None:
+        settings = pod_cgroup_settings(pod, unified=self.unified_cgroups)
+        self._cgroups.create(self.cgroup_parent(pod), settings)
 
     def cgroup_parent(self, pod: core.Pod) -> str:
         return pod_cgroup(self._cgroup_root, pod)
@@ -178,7 +186,10 @@ class SimulatedPodHost:
     async def prepare(self, pod: core.Pod, facts: PodFacts) -> Mapping[str, MountedVolume]:
         return {}
 
-    async def refresh(self, pod: core.Pod, facts: PodFacts) -> None:
+    async def refresh(self, pod: core.Pod, facts: PodFacts, *, max_age_s: float) -> None:
+        return None
+
+    def resize(self, pod: core.Pod) -> None:
         return None
 
     def cgroup_parent(self, pod: core.Pod) -> str:

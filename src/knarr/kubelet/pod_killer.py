@@ -99,7 +99,8 @@ class PodKiller:
         running = [each for each in record.containers if not each.exited]
         started_s = self._clock.monotonic_s()
         if running and pod is not None and grace_s > MINIMUM_GRACE_S and serves(pod):
-            # Every proxy hears of the deletion when this kubelet does; the signal should come after they acted.
+            # Every proxy hears of the deletion when this kubelet does; the signal should come after they
+            # acted.
             await self._clock.sleep(self._drain_s)
         await self._kill_all(
             pod, [each for each in running if each.name not in sidecars], grace_s=grace_s, pod_ip=pod_ip

@@ -18,22 +18,24 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from knarr.api.core import v1 as core
 from knarr.client.events import WARNING, EventRecorder
 from knarr.kit.backoff import Backoff
-from knarr.kit.clock import Clock
+from knarr.kit.clock import Clock, rfc3339
 from knarr.kit.log import get_logger
 from knarr.kit.tasks import TaskSet
 from knarr.kubelet.config import KubeletConfig
+from knarr.kubelet.container_start import PodState, Stopped
 from knarr.kubelet.pod_actions import compute_pod_actions
 from knarr.kubelet.pod_cache import PodCache, PodRecord
 from knarr.kubelet.pod_host import PodHost
 from knarr.kubelet.pod_killer import PodKiller
 from knarr.kubelet.pod_status import ReadinessView, StatusInput, generate_status, terminated_status
-from knarr.kubelet.pod_sync import PodState, PodSync, Stopped
-from knarr.kubelet.pods import grace_period_s, is_terminal, moment, pod_ref
+from knarr.kubelet.pod_sync import PodSync
+from knarr.kubelet.pods import find_condition, grace_period_s, is_terminal, moment, pod_ref
 from knarr.kubelet.probes.manager import ProbeManager
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.status_manager import StatusManager
@@ -94,7 +96,8 @@ class _Worker:
         self._wake = asyncio.Event()
         self._wake.set()
         self._grace_s: int | None = None
-        self._resync_s = tools.clock.monotonic_s() + tools.config.sync_frequency_s
+        self._resync_s = self._refresh_s = tools.clock.monotonic_s()
+        self._told: object = None
         self._retry = Backoff(RETRY_BASE_S, RETRY_MAX_S)
         self._admitted = False
 
@@ -154,7 +157,7 @@ class _Worker:
     async def _rest(self) -> None:
         """Until there is something to do."""
         now_s = self._tools.clock.monotonic_s()
-        due_s = self._resync_s - now_s
+        due_s = min(self._resync_s, self._refresh_s) - now_s
         if self._state.retry_s is not None:
             due_s = min(due_s, self._state.retry_s)
         deadline_s = self._deadline_in_s()
@@ -190,6 +193,8 @@ class _Worker:
                 self.phase = TERMINATING
                 return
             self._admitted = True
+        if self._tools.clock.monotonic_s() >= self._resync_s:
+            self._resync_s = self._tools.clock.monotonic_s() + self._tools.config.sync_frequency_s
         await self._refresh_volumes_if_due()
         for _ in range(MAX_ROUNDS):
             if not await self._round():
@@ -220,6 +225,7 @@ class _Worker:
         if status.phase in ("Succeeded", "Failed"):
             self.phase = TERMINATING
             return False
+        await tools.sync.resize(pod, record, self._state)
         actions = compute_pod_actions(pod, record, tools.probes)
         if actions.nothing:
             return False
@@ -261,18 +267,30 @@ class _Worker:
             if self.rejection is not None:
                 status.phase, status.reason = "Failed", self.rejection.reason
                 status.message = self.rejection.message
+                if self.rejection.reason == "Evicted" and not find_condition(status, "DisruptionTarget"):
+                    status.conditions.append(_disruption(status.message, tools.clock.now(), self.pod))
         tools.statuses.set(self.pod, status)
         return status
 
     async def _refresh_volumes_if_due(self) -> None:
+        """On the kubelet's own period, and at once when labels or annotations changed: pods read those as
+        files.
+        """
         assert self.pod is not None
-        if self._tools.clock.monotonic_s() < self._resync_s:
+        now_s, told = (
+            self._tools.clock.monotonic_s(),
+            (self.pod.metadata.labels, self.pod.metadata.annotations),
+        )
+        if now_s < self._refresh_s and told == self._told:
             return
-        self._resync_s = self._tools.clock.monotonic_s() + self._tools.config.sync_frequency_s
-        if self._state.volumes is None:
+        first, self._told = self._told is None, told
+        self._refresh_s = now_s + self._tools.config.volume_refresh_s
+        record = self._tools.cache.get(self.uid)
+        if first or not record.running:
             return
+        max_age_s = self._tools.config.volume_refresh_s / 2
         try:
-            await self._tools.sync.refresh_volumes(self.pod, self._tools.cache.get(self.uid))
+            await self._tools.sync.refresh_volumes(self.pod, record, max_age_s=max_age_s)
         except VolumeError as error:
             self._tools.recorder.event(self.pod, WARNING, "FailedMount", str(error))
 
@@ -343,6 +361,18 @@ class _Worker:
             tools.host.remove_logs(tools.log_directory(self.pod))
             log.info("pod removed", pod=pod_ref(self.pod))
         tools.statuses.forget(self.uid)
+
+
+def _disruption(message: str, now: datetime, pod: core.Pod) -> core.PodCondition:
+    """Tells a Job that the pod did not fail by its own doing."""
+    return core.PodCondition(
+        type="DisruptionTarget",
+        status="True",
+        reason="TerminationByKubelet",
+        message=message,
+        lastTransitionTime=rfc3339(now),
+        observedGeneration=pod.metadata.generation,
+    )
 
 
 def _wish(pod: core.Pod) -> tuple[object, ...]:

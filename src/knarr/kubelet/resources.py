@@ -18,6 +18,7 @@ from knarr.kubelet.pods import is_sidecar
 from knarr.kubelet.runtime import contract as c
 
 __all__ = [
+    "BEST_EFFORT",
     "container_resources",
     "cpu_quota",
     "cpu_shares",

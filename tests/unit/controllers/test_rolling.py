@@ -118,7 +118,7 @@ def test_sick_old_pods_go_first() -> None:
     old = [replica_set("sick", 4, 0, created=1), replica_set("well", 6, 6, created=0)]
     new = replica_set("new", 3, 3)
     sizes = rolling.scale_down_old(web, [*old, new], old, new)
-    assert sizes["sick"] == 0 and "well" not in sizes or sizes["well"] >= 5
+    assert (sizes["sick"] == 0 and "well" not in sizes) or sizes["well"] >= 5
 
 
 def template(image: str, **labels: str) -> core.PodTemplateSpec:

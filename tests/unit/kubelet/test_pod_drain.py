@@ -1,4 +1,6 @@
-"""Which deleted pods are given a moment before their signal: a rollout must lose no request, others no time."""
+"""Which deleted pods are given a moment before their signal: a rollout must lose no request, others no
+time.
+"""
 
 from __future__ import annotations
 

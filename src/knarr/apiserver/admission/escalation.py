@@ -1,9 +1,11 @@
 """Nobody gives away rights they do not have.
 
-Whoever writes a role, or binds one to somebody, must hold every right in it already, or the verbs ``escalate`` and ``bind``. Otherwise the right to write roles would be
+Whoever writes a role, or binds one to somebody, must hold every right in it already, or the verbs
+``escalate`` and ``bind``. Otherwise the right to write roles would be
 the right to everything.
 
-Upstream's counterpart is ``policybased`` storage in ``pkg/registry/rbac``. Neighbours: ``rbac`` knows who holds what.
+Upstream's counterpart is ``policybased`` storage in ``pkg/registry/rbac``. Neighbours: ``rbac`` knows who
+holds what.
 
 Invariant: an update that changes only metadata asks for nothing.
 """

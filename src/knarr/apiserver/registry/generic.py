@@ -38,6 +38,7 @@ from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.api.validation import validate, validate_update
 from knarr.apiserver.admission.chain import Admission, Attributes
+from knarr.apiserver.apply.applying import track_update
 from knarr.apiserver.cacher import Cache, Entry, Hub
 from knarr.apiserver.decoding import MAX_OBJECT_BYTES
 from knarr.apiserver.registry import deletion
@@ -138,6 +139,8 @@ class GenericRegistry:
         metadata.deletionTimestamp = None
         metadata.deletionGracePeriodSeconds = None
         metadata.selfLink = ""
+        if not ctx.applying:
+            metadata.managedFields = []
         if metadata.resourceVersion not in ("", "0"):
             raise bad_request("resourceVersion should not be set on objects to be created")
         metadata.resourceVersion = ""
@@ -258,6 +261,15 @@ class GenericRegistry:
         await self._admission.mutate(attributes)
         if not subresource:
             self.strategy.prepare_update(ctx, obj, old)
+        if not ctx.applying:
+            track_update(
+                self.resource,
+                old,
+                obj,
+                manager=ctx.field_manager,
+                subresource=subresource,
+                now=ctx.clock.now(),
+            )
         release = await self.strategy.reserve(ctx, obj, old)
         try:
             if subresource in ("", "scale", "resize", "ephemeralcontainers"):
@@ -332,7 +344,9 @@ class GenericRegistry:
         return deletion.decide(self.strategy, obj, options, now=ctx.clock.now())
 
     def may_go(self, obj: Any) -> bool:
-        """Whether ``obj`` was marked for deletion and has nothing left to wait for: an update that makes it so removes it."""
+        """Whether ``obj`` was marked for deletion and has nothing left to wait for: an update that makes it
+        so removes it.
+        """
         return deletion.is_done(obj)
 
     async def _carry_out(self, ctx: Context, obj: Any, decision: deletion.Decision) -> Result:

@@ -33,6 +33,10 @@ class Context:
     namespace: str = ""
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    field_manager: str = "unknown"
+    """Whom changed fields belong to."""
+    applying: bool = False
+    """A server-side apply, which has settled ownership itself."""
 
 
 Hook = Callable[[Context, Any], None]
@@ -81,6 +85,7 @@ class Strategy:
         changed = codec.copy(old)
         changed.status = obj.status
         changed.metadata.resourceVersion = obj.metadata.resourceVersion
+        changed.metadata.managedFields = obj.metadata.managedFields
         # Labels and annotations go with a status update as upstream allows it for most kinds.
         changed.metadata.labels = obj.metadata.labels
         changed.metadata.annotations = obj.metadata.annotations

@@ -79,8 +79,7 @@ async def _bound(
     reference: authentication.BoundObjectReference | None,
     bindable: dict[str, GenericRegistry],
 ) -> list[Bound]:
-    """The objects the token dies with; a pod's node goes into the token with the pod. Raises ``StatusError``.
-    """
+    """The objects the token dies with; a pod's node goes into the token with the pod. Raises ``StatusError``."""
     if reference is None:
         return []
     registry = bindable.get(reference.kind)

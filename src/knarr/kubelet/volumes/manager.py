@@ -64,6 +64,7 @@ class VolumeManager:
         self._objects = objects
         self._tokens = tokens
         self._clock = clock
+        self._stamps: dict[str, object] = {}
         self._places = asyncio.Semaphore(MAX_CONCURRENT)
 
     def pod_dir(self, uid: str) -> Path:
@@ -84,6 +85,27 @@ class VolumeManager:
                         f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
                     ) from error
             return mounted
+
+    async def refresh(self, pod: core.Pod, facts: PodFacts, *, max_age_s: float) -> None:
+        """Bring contents up to date; nothing is touched where nothing they depend on has changed."""
+        if not any(_changes(volume) for volume in pod.spec.volumes):
+            return
+        sources = await self._sources(pod, max_age_s)
+        objects = (*sources.config_maps.values(), *sources.secrets.values())
+        versions = tuple(each.metadata.resourceVersion if each is not None else "" for each in objects)
+        wanted = [p.token_requests(each.projected) for each in pod.spec.volumes if each.projected is not None]
+        tokens = [await self._token(pod, key) for keys in wanted for key in keys]
+        stamp = (versions, tuple(tokens), dict(pod.metadata.labels), dict(pod.metadata.annotations), facts)
+        if self._stamps.get(pod.metadata.uid) == stamp:
+            return
+        await self.setup(pod, facts, max_age_s=max_age_s)
+        self._stamps[pod.metadata.uid] = stamp
+
+    async def _token(self, pod: core.Pod, key: p.TokenKey) -> str:
+        try:
+            return await self._tokens.get(pod, key)
+        except (StatusError, TransportError) as error:
+            raise VolumeError(f"failed to fetch token: {error}") from error
 
     async def _sources(self, pod: core.Pod, max_age_s: float) -> Sources:
         config_maps: set[str] = set()
@@ -213,6 +235,7 @@ class VolumeManager:
     async def teardown(self, uid: str) -> None:
         """Unmount and remove everything of the pod; raises ``OSError`` when something will not go."""
         self._tokens.forget(uid)
+        self._stamps.pop(uid, None)
         directory = self.pod_dir(uid)
         if directory.is_dir():
             await asyncio.to_thread(_remove_tree, directory)
@@ -221,6 +244,11 @@ class VolumeManager:
         with contextlib.suppress(FileNotFoundError):
             return {entry.name for entry in os.scandir(self._pods_dir) if entry.is_dir()}
         return set()
+
+
+def _changes(volume: core.Volume) -> bool:
+    """Whether what the volume holds can change while the pod runs."""
+    return any((volume.configMap, volume.secret, volume.downwardAPI, volume.projected))
 
 
 def _persistent_path(spec: core.PersistentVolumeSpec) -> Path:

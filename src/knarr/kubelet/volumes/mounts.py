@@ -6,6 +6,7 @@ Upstream counterpart: ``makeMounts`` in ``kubelet_pods.go``. Neighbours: ``manag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def container_mounts(
                 f'cannot find volume "{wanted.name}" to mount into container "{container.name}"'
             )
         path = volume.path
-        sub_path = expand(wanted.subPathExpr, environment) if wanted.subPathExpr else wanted.subPath
+        sub_path = _expanded(wanted.subPathExpr, environment) if wanted.subPathExpr else wanted.subPath
         if sub_path:
             target = pod_dir / "volume-subpaths" / wanted.name / container.name / str(index)
             path = bind_subpath(path, sub_path, target)
@@ -64,6 +65,14 @@ def container_mounts(
             c.Mount(container_path=container.terminationMessagePath, host_path=str(termination_log))
         )
     return mounts
+
+
+def _expanded(expression: str, environment: Mapping[str, str]) -> str:
+    """Unlike in a command, a name that stands for nothing is an error here: the path would be another."""
+    for name in re.findall(r"(?<!\$)\$\(([^)]*)\)", expression):
+        if name not in environment:
+            raise PayloadError(f'missing value for "{name}"')
+    return expand(expression, environment)
 
 
 def _absolute(path: str) -> str:
