@@ -59,10 +59,8 @@ def cpu_s(pids: Iterable[int]) -> dict[int, float]:
 
 
 def label(pid: int) -> str:
-    found = re.search(r"knarr\.cluster\.run ([\w-]+)", command(pid))
-    if found:
-        return found.group(1)
-    return "supervisor" if "supervisor" in command(pid) else command(pid)[:40]
+    found = re.search(r"knarr\.cluster\.run ([\w-]+)|/(\w+)\.py\b", command(pid))
+    return (found.group(1) or found.group(2)) if found else command(pid)[:40]
 
 
 def measure(pids: list[int]) -> None:

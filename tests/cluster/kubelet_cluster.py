@@ -23,7 +23,7 @@ from knarr.apiserver.server import APIServer, ServerConfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.kit.chance import Chance
-from knarr.kit.clock import VirtualClock, VirtualTimeLoop
+from knarr.kit.clock import Clock, VirtualClock, VirtualTimeLoop
 from knarr.kubelet.config import KubeletConfig
 from knarr.kubelet.kubelet import Kubelet
 from knarr.kubelet.machine import simulated_machine
@@ -36,7 +36,7 @@ ADMIN = UserInfo("admin", ("system:masters",))
 
 class SimulatedCluster:
     def __init__(
-        self, client: Client, clock: VirtualClock, chance: Chance, runtime: SimulatedRuntime, root: Path
+        self, client: Client, clock: Clock, chance: Chance, runtime: SimulatedRuntime, root: Path
     ) -> None:
         self.client = client
         self.clock = clock
@@ -55,7 +55,7 @@ class SimulatedCluster:
             addresses=["192.168.0.1"],
             clock=self.clock,
             chance=self._chance,
-            config=KubeletConfig(root_dir=self._root),
+            config=KubeletConfig(root_dir=self._root, pod_logs_dir=self._root / "logs"),
             host=SimulatedPodHost(),
             machine=simulated_machine(),
         )
@@ -116,9 +116,13 @@ def make_pod(name: str, *, annotations: dict[str, str] | None = None, **spec: An
 
 @asynccontextmanager
 async def simulated_cluster(
-    root: Path, *, start_latency_s: float = 0.05, missing_images: frozenset[str] = frozenset()
+    root: Path,
+    *,
+    start_latency_s: float = 0.05,
+    missing_images: frozenset[str] = frozenset(),
+    clock: Clock | None = None,
 ) -> AsyncIterator[SimulatedCluster]:
-    clock, chance = VirtualClock(), Chance(7)
+    clock, chance = clock or VirtualClock(), Chance(7)
     config = ServerConfig(_service_account_key(), address="10.0.0.1")
     server = APIServer(MemoryStore(clock), config, clock=clock, chance=chance)
     client = Client(LoopbackTransport(server, ADMIN))

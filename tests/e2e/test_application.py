@@ -106,8 +106,6 @@ def test_a_changed_configmap_reaches_the_file_of_a_running_pod(space: Space) -> 
     space.apply(CONFIGURED)
     space.kubectl("wait", "--for=condition=Ready", "pod/configured", "--timeout=60s")
     space.kubectl("patch", "configmap", "settings", "-p", '{"data": {"page.html": "new"}}')
-    # The kubelet looks once a minute; a change of the pod makes it look now, here as upstream.
-    space.kubectl("annotate", "pod", "configured", "look=now")
     read = ("exec", "configured", "-c", "main", "--", "cat", "/config/page.html")
     eventually(lambda: space.kubectl(*read) == "new", 90)
 
@@ -117,7 +115,7 @@ def test_a_pod_reaches_the_api_and_its_token_opens_it(space: Space) -> None:
     space.kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={space.name}:default")
     space.apply(pod("inner", "sleep 1000"))
     space.kubectl("wait", "--for=condition=Ready", "pod/inner", "--timeout=60s")
-    space.kubectl("exec", "inner", "--", "nc", "-z", "kubernetes.default.svc", "443")
+    space.kubectl("exec", "inner", "--", "sh", "-c", "echo | nc -w 3 kubernetes.default.svc 443")
     token = space.kubectl("exec", "inner", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
     allowed = space.run("get", "pods", "-o", "name", "--kubeconfig=/dev/null", *_as(space, token))
     assert allowed.stdout == "pod/inner\n", allowed.stderr

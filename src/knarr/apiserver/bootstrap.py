@@ -1,7 +1,9 @@
 """What a new cluster holds: system namespaces, default roles and bindings, priority classes, the
 ``kubernetes`` service.
 
-Everything is created if it is missing and otherwise left as it is, at every start of a server.
+Everything is created if it is missing, at every start of a server. Default roles and bindings also get what a
+newer version
+adds, unless their ``autoupdate`` annotation says otherwise; all else is left as it is.
 
 Upstream's counterpart is ``plugin/pkg/auth/authorizer/rbac/bootstrappolicy`` and ``pkg/controlplane``.
 """
@@ -29,7 +31,8 @@ SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 READ = ["get", "list", "watch"]
 WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _BOOTSTRAP_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-_AUTOUPDATE = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
+AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_AUTOUPDATE = {AUTOUPDATE: "true"}
 
 #: Finds the registry of a type.
 Registries = Callable[[type[Any]], GenericRegistry]
@@ -57,7 +60,11 @@ async def bootstrap(
 
 async def _ensure(registries: Registries, ctx: Context, obj: Any) -> None:
     registry = registries(type(obj))
-    if registry.cache.get(registry.key(obj.metadata.namespace, obj.metadata.name)) is not None:
+    entry = registry.cache.get(registry.key(obj.metadata.namespace, obj.metadata.name))
+    if entry is not None:
+        held = registry.cache.object(entry)
+        if held.metadata.annotations.get(AUTOUPDATE) == "true":
+            await _complete(registry, ctx, obj)
         return
     try:
         await registry.create(ctx, obj)
@@ -68,6 +75,21 @@ async def _ensure(registries: Registries, ctx: Context, obj: Any) -> None:
                 "default object not created", kind=type(obj).__name__, name=obj.metadata.name, error=error
             )
             raise
+
+
+async def _complete(registry: GenericRegistry, ctx: Context, wanted: Any) -> None:
+    """Give a default role or binding what a newer version adds; what users have added stays."""
+
+    async def mutate(current: Any | None) -> Any:
+        assert current is not None
+        for name in ("rules", "subjects"):
+            for item in getattr(wanted, name, ()):
+                held = getattr(current, name)
+                if item not in held:
+                    held.append(item)
+        return current
+
+    await registry.update(ctx, wanted.metadata.namespace, wanted.metadata.name, mutate)
 
 
 async def _replace(registries: Registries, ctx: Context, obj: Any) -> None:
@@ -245,6 +267,7 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
         rule([*READ, "create", "update", "patch", "delete"], "discovery.k8s.io", "endpointslices"),
         rule(READ, "networking.k8s.io", "networkpolicies servicecidrs"),
         rule(READ, "core", "namespaces"),
+        rule(["delete"], "core", "persistentvolumes"),
     )
     yield _role(
         "system:node-proxier",
@@ -265,7 +288,7 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
         ),
         rule(["delete"], "core", "pods"),
         rule(["create"], "core", "bindings pods/binding"),
-        rule(["update", "patch"], "core", "pods/status"),
+        rule(["update", "patch"], "core", "pods/status persistentvolumeclaims persistentvolumes"),
         rule(READ, "apps", "replicasets statefulsets"),
         rule(READ, "policy", "poddisruptionbudgets"),
         rule(

@@ -35,6 +35,7 @@ from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
+from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
 from knarr.apiserver.authentication import Authenticator, impersonate
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
@@ -98,12 +99,14 @@ class APIServer:
         self._lifecycle = NamespaceLifecycle()
         self._accounts = ServiceAccountAdmission()
         self._priority = Priority()
+        self._storage_class = DefaultStorageClass()
         self._escalation = Escalation()
         self._registries: dict[tuple[str, str, str], GenericRegistry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
         self._accounts.use(self.registry("", "serviceaccounts"))
+        self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
@@ -152,6 +155,8 @@ class APIServer:
             TaintNodesByCondition(),
             self._priority,
             DefaultTolerationSeconds(),
+            self._storage_class,
+            StorageObjectInUseProtection(),
             PinnedImages(),
             self._escalation,
         ]

@@ -2,7 +2,8 @@
 
 Upstream's counterpart is ``cloud-provider``'s ``cloud.go``; only what a controller here uses is in it.
 
-Neighbours: ``controllers.service_lb`` calls it; ``local`` implements it for this machine.
+Neighbours: ``controllers.service_lb`` and ``controllers.volumes`` call it; ``local`` implements it for this
+machine.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from knarr.api.core import v1 as core
+from knarr.api.storage import v1 as storage
 
-__all__ = ["LoadBalancers", "ProviderError"]
+__all__ = ["LoadBalancers", "ProviderError", "Volumes"]
 
 
 class ProviderError(Exception):
@@ -33,4 +35,25 @@ class LoadBalancers(Protocol):
 
     async def remove(self, service: core.Service) -> None:
         """Take the load balancer away, if there is one. Raises ``ProviderError``."""
+        ...
+
+
+class Volumes(Protocol):
+    """Storage made on demand."""
+
+    provisioner: str
+    """The name storage classes know it by."""
+
+    async def provision(
+        self, claim: core.PersistentVolumeClaim, storage_class: storage.StorageClass, node: core.Node | None
+    ) -> core.PersistentVolume:
+        """A volume for ``claim``, near ``node`` if one is chosen; the caller creates the object. Raises
+        ``ProviderError``.
+        """
+        ...
+
+    async def remove(self, volume: core.PersistentVolume) -> bool:
+        """Erase what the volume holds. False: somebody else does that and deletes the object. Raises
+        ``ProviderError``.
+        """
         ...

@@ -1,6 +1,8 @@
-"""This machine as a provider: a load balancer is an address of a range that is routed to the cluster's bridge.
+"""This machine as a provider: a load balancer is an address of a range that is routed to the cluster's
+bridge.
 
-Nothing has to run for it: the service proxies of the nodes and of the host already translate every ingress address they find in a service's status. Which
+Nothing has to run for it: the service proxies of the nodes and of the host already translate every ingress
+address they find in a service's status. Which
 addresses are taken is read from the services themselves, so that nothing is lost with this process.
 """
 

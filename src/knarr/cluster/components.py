@@ -22,6 +22,7 @@ import msgspec
 from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
+from knarr.cloud.local_volumes import LocalVolumes
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.log import get_logger
@@ -192,6 +193,7 @@ async def run_controllers(options: ControlOptions) -> None:
             cluster_cidr=options.cluster_cidr,
             root_ca_pem=_read(options.root_ca).decode(),
             load_balancer_cidr=options.load_balancer_cidr,
+            volumes=LocalVolumes() if options.host_network else None,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())

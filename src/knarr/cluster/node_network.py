@@ -21,6 +21,7 @@ from knarr.api.meta import v1 as meta
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.client.transport import TransportError
+from knarr.cloud.local_volumes import default_class
 from knarr.cluster.addresses import AddressPlan
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
@@ -88,6 +89,7 @@ async def run_host_network(
         group.create_task(proxy.run())
         group.create_task(routes.run())
         await _until_done(lambda: _ensure_dns_service(client, plan.dns_address), clock=clock)
+        await _until_done(lambda: _ensure_storage_class(client), clock=clock)
 
 
 async def _until_done(step: Callable[[], Awaitable[None]], *, clock: Clock) -> None:
@@ -125,6 +127,15 @@ async def _ensure_dns_service(client: Client, address: str) -> None:
         await client.create(service)
     except StatusError as error:
         if error.reason != "AlreadyExists" and not (error.code == 422 and "already allocated" in str(error)):
+            raise
+
+
+async def _ensure_storage_class(client: Client) -> None:
+    """Once; a class that a user has changed or removed on purpose stays as it is while the cluster runs."""
+    try:
+        await client.create(default_class())
+    except StatusError as error:
+        if error.reason != "AlreadyExists":
             raise
 
 

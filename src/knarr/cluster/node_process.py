@@ -14,6 +14,7 @@ from pathlib import Path
 
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
+from knarr.cloud.local_volumes import LocalVolumeCleaner
 from knarr.cluster.addresses import AddressPlan
 from knarr.cluster.components import NodeConfig, server_tls, wait_until
 from knarr.cluster.images import built_in_images, ensure_images
@@ -80,6 +81,8 @@ class NodeProcess:
                 group.create_task(factory.run())
                 group.create_task(kubelet.run())
                 group.create_task(server.run())
+                cleaner = LocalVolumeCleaner(self._client, factory, node=config.name, clock=self._clock)
+                group.create_task(cleaner.run())
                 group.create_task(
                     run_node_network(config, self._client, factory, clock=self._clock, chance=self._chance)
                 )

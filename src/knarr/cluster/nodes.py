@@ -20,6 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -29,18 +30,23 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from knarr.cluster.addresses import AddressPlan
 from knarr.cluster.commands import CommandError, run, succeeds
+from knarr.kit.clock import RealClock
 from knarr.kit.log import get_logger
 from knarr.kubelet.cgroups import Cgroups
+from knarr.network.nft import Nft, NftError, table_name
 
 __all__ = ["ClusterBridge", "NodeNamespace", "cgroup_path", "routed_networks"]
 
 #: What is killed may have forked meanwhile, so the search is repeated; each victim gets this long to die.
 KILL_ROUNDS = 20
 KILL_WAIT_MS = 1000
+#: The part of the cluster's nft tables that belongs to the host's end.
+HOST_TABLE = "host"
 NETNS_DIR = Path("/run/netns")
 #: Own to each node: path inside the node -> directory below its state or run directory.
 STATE_BINDS = {
@@ -101,15 +107,63 @@ class ClusterBridge:
         ]
         run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        _apply_rules(host_rules(self.cluster, self.plan, self.name))
+        self._pass_firewall()
+
+    def _pass_firewall(self) -> None:
+        """Where the machine forwards nothing by default (Docker sees to that), let the cluster's packets
+        through.
+        """
+        for rule in _forward_rules(self.cluster, self.name):
+            if _forwards_nothing() and not succeeds(["iptables", "--check", "FORWARD", *rule]):
+                run(["iptables", "--insert", "FORWARD", *rule])
 
     def route_pods(self, pod_cidr: str, node_address: str) -> None:
         """Let the host reach a node's pods."""
         run(["ip", "route", "replace", pod_cidr, "via", node_address, "dev", self.name])
 
     def delete(self) -> None:
-        """Remove the bridge, and with it its addresses and routes."""
+        """Remove the bridge, and with it its addresses, routes and rules."""
         with contextlib.suppress(CommandError):
             run(["ip", "link", "delete", "dev", self.name])
+        for rule in _forward_rules(self.cluster, self.name):
+            if succeeds(["iptables", "--check", "FORWARD", *rule]):
+                run(["iptables", "--delete", "FORWARD", *rule])
+        with contextlib.suppress(NftError):
+            _apply_rules(
+                f"add table ip {table_name(self.cluster, HOST_TABLE)}\n"
+                f"delete table ip {table_name(self.cluster, HOST_TABLE)}\n"
+            )
+
+
+def host_rules(cluster: str, plan: AddressPlan, bridge: str) -> str:
+    """One nft transaction: what nodes send beyond the machine (image pulls, questions to resolvers) gets
+    its address.
+    """
+    table = f"ip {table_name(cluster, HOST_TABLE)}"
+    return (
+        f"add table {table}\ndelete table {table}\nadd table {table}\n"
+        f"add chain {table} postrouting {{ type nat hook postrouting priority 100 ; policy accept ; }}\n"
+        f'add rule {table} postrouting ip saddr {plan.node_cidr} oifname != "{bridge}" masquerade\n'
+    )
+
+
+def _apply_rules(text: str) -> None:
+    # A thread of its own, because this is called both from within an event loop and without one.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(lambda: asyncio.run(Nft(RealClock()).apply(text))).result()
+
+
+def _forward_rules(cluster: str, bridge: str) -> list[list[str]]:
+    mark = ["-m", "comment", "--comment", f"knarr-{cluster}", "-j", "ACCEPT"]
+    return [["-i", bridge, *mark], ["-o", bridge, *mark]]
+
+
+def _forwards_nothing() -> bool:
+    try:
+        return run(["iptables", "--list-rules", "FORWARD"]).startswith("-P FORWARD DROP")
+    except CommandError:
+        return False
 
 
 class NodeNamespace:

@@ -11,6 +11,7 @@ from functools import partial
 from knarr.client.client import Client
 from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
+from knarr.cloud.contract import Volumes
 from knarr.cloud.local import LocalLoadBalancers
 from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
@@ -30,6 +31,9 @@ from knarr.controllers.service_accounts import RootCAController, ServiceAccountC
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
 from knarr.controllers.taint_eviction import TaintEvictionController
+from knarr.controllers.volumes.claims import ClaimBinder
+from knarr.controllers.volumes.protection import ClaimProtection, VolumeProtection
+from knarr.controllers.volumes.volumes import VolumeReclaimer
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 
@@ -47,6 +51,7 @@ class ControllerManager:
         cluster_cidr: str = "",
         root_ca_pem: str = "",
         load_balancer_cidr: str = "",
+        volumes: Volumes | None = None,
     ) -> None:
         self._recorders: list[EventRecorder] = []
 
@@ -66,6 +71,8 @@ class ControllerManager:
                 DaemonSetController,
                 StatefulSetController,
                 JobController,
+                ClaimProtection,
+                VolumeProtection,
                 CronJobController,
                 TTLAfterFinishedController,
                 EndpointSliceController,
@@ -79,6 +86,8 @@ class ControllerManager:
             self.controllers.append(RootCAController(context(RootCAController.name), root_ca_pem))
         if cluster_cidr:
             self.controllers.append(NodeIpamController(context(NodeIpamController.name), cluster_cidr))
+        self.controllers.append(ClaimBinder(context(ClaimBinder.name), volumes))
+        self.controllers.append(VolumeReclaimer(context(VolumeReclaimer.name), volumes))
         if load_balancer_cidr:
             local = partial(LocalLoadBalancers, load_balancer_cidr)
             self.controllers.append(

@@ -45,7 +45,8 @@ class Cleanup:
         for uid, record in list(kubelet.cache.records.items()):
             if uid and not kubelet.workers.knows(uid) and (record.sandboxes or record.containers):
                 kubelet.workers.kill_orphan(uid)
-        for uid in kubelet.volumes.pods_on_disk():
+        # A simulated node has no disk; what lies there belongs to a real one.
+        for uid in kubelet.volumes.pods_on_disk() if kubelet.is_real else ():
             if not kubelet.workers.knows(uid) and uid not in kubelet.cache.records:
                 try:
                     await kubelet.volumes.teardown(uid)

@@ -32,7 +32,7 @@ from knarr.kubelet.hooks import HookFailed, HookRunner
 from knarr.kubelet.images import ContainerImage, ImageError, ImageManager
 from knarr.kubelet.objects import ObjectSource
 from knarr.kubelet.pod_cache import PodRecord
-from knarr.kubelet.pod_host import PodHost
+from knarr.kubelet.pod_host import ContainerView, PodHost
 from knarr.kubelet.pod_killer import field_path
 from knarr.kubelet.pods import full_name, grace_period_s, pod_ref
 from knarr.kubelet.runtime import contract as c
@@ -222,20 +222,10 @@ class ContainerStarter:
         image: ContainerImage,
         ips: list[str],
     ) -> c.ContainerConfig:
-        assert state.volumes is not None
         reason = "CreateContainerConfigError"
         try:
             verify_non_root(pod, container, image_uid=image.uid, image_user=image.user)
-            environment = make_environment(
-                pod,
-                container,
-                services=self._services(),
-                sources=await self._sources(pod, container),
-                facts=self._facts(pod, ips),
-            )
-            mounts, devices = self._host.container_view(
-                pod, container, state.volumes, environment=environment, pod_ips=ips
-            )
+            environment, (mounts, devices) = await self._surroundings(pod, container, state, ips=ips)
         except (EnvironmentFault, RunAsNonRootError, PayloadError, OSError) as error:
             raise StartFailed(reason, str(error), retry_s=RESTART_BASE_S) from None
         except (StatusError, TransportError) as error:
@@ -256,6 +246,18 @@ class ContainerStarter:
             image_user=image.user if image.uid is None else "",
             target_id=joined.id if joined is not None else "",
         )
+
+    async def _surroundings(
+        self, pod: core.Pod, container: Any, state: PodState, *, ips: list[str]
+    ) -> tuple[dict[str, str], ContainerView]:
+        """The container's environment, and what it sees of the node's files and devices."""
+        assert state.volumes is not None
+        sources = await self._sources(pod, container)
+        environment = make_environment(
+            pod, container, services=self._services(), sources=sources, facts=self._facts(pod, ips)
+        )
+        view = self._host.container_view(pod, container, state.volumes, environment=environment, pod_ips=ips)
+        return environment, view
 
     async def _sources(self, pod: core.Pod, container: Any) -> Sources:
         config_maps, secrets = references(container)

@@ -96,7 +96,7 @@ class Kubelet:
         self.clock = clock
         self.recorder = EventRecorder(client, "kubelet", clock=clock, chance=chance, host=node_name)
         self.machine = machine or read_machine(config.root_dir)
-        self._real = machine is None
+        self.is_real = machine is None and host is None
         self._pods: PodFeed = pods or informers.informer(
             core.Pod, field_selector=f"spec.nodeName={node_name}"
         )
@@ -154,7 +154,7 @@ class Kubelet:
     def _wire_workers(self) -> None:
         config, clock, runtime = self.config, self.clock, self.runtime
         hooks = HookRunner(runtime, self._requests, clock)
-        killer = PodKiller(runtime, hooks, self.recorder, clock=clock, drain_s=config.termination_drain_s)
+        killer = PodKiller(runtime, hooks, self.recorder, clock=clock)
         self.probes = ProbeManager(
             Prober(runtime, self._requests),
             self.recorder,
@@ -162,40 +162,9 @@ class Kubelet:
             on_change=lambda uid: self.workers.wake(uid),
             pod_ip=self.pod_ip,
         )
-        node = NodeFacts(
-            pod_logs_dir=str(config.pod_logs_dir),
-            seccomp_root=config.root_dir / "seccomp",
-            memory_capacity_bytes=self.machine.memory_bytes,
-            unified_cgroups=self.host.unified_cgroups,
-        )
-        starter = ContainerStarter(
-            runtime=runtime,
-            host=self.host,
-            objects=self.objects,
-            images=self.images,
-            hooks=hooks,
-            recorder=self.recorder,
-            services=self._services.lister.list,
-            config=config,
-            node=node,
-            facts=self._facts,
-            clock=clock,
-        )
-        sync = PodSync(
-            runtime=runtime,
-            host=self.host,
-            objects=self.objects,
-            starter=starter,
-            killer=killer,
-            recorder=self.recorder,
-            config=config,
-            node=node,
-            facts=self._facts,
-            host_ips=self.addresses,
-        )
         tools = WorkerTools(
             cache=self.cache,
-            sync=sync,
+            sync=self._pod_sync(hooks, killer),
             killer=killer,
             host=self.host,
             probes=self.probes,
@@ -212,6 +181,39 @@ class Kubelet:
         self.workers = PodWorkers(tools)
         self.cleanup = Cleanup(self)
         self.log_rotation = LogRotation(runtime, config)
+
+    def _pod_sync(self, hooks: HookRunner, killer: PodKiller) -> PodSync:
+        node = NodeFacts(
+            pod_logs_dir=str(self.config.pod_logs_dir),
+            seccomp_root=self.config.root_dir / "seccomp",
+            memory_capacity_bytes=self.machine.memory_bytes,
+            unified_cgroups=self.host.unified_cgroups,
+        )
+        starter = ContainerStarter(
+            runtime=self.runtime,
+            host=self.host,
+            objects=self.objects,
+            images=self.images,
+            hooks=hooks,
+            recorder=self.recorder,
+            services=self._services.lister.list,
+            config=self.config,
+            node=node,
+            facts=self._facts,
+            clock=self.clock,
+        )
+        return PodSync(
+            runtime=self.runtime,
+            host=self.host,
+            objects=self.objects,
+            starter=starter,
+            killer=killer,
+            recorder=self.recorder,
+            config=self.config,
+            node=node,
+            facts=self._facts,
+            host_ips=self.addresses,
+        )
 
     def _facts(self, pod: core.Pod, ips: list[str]) -> PodFacts:
         own = self.addresses if pod.spec.hostNetwork else tuple(ips)
@@ -254,7 +256,7 @@ class Kubelet:
         chores: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
             ("housekeeping", config.housekeeping_period_s, self.cleanup.orphans),
         ]
-        if self._real:
+        if self.is_real:
             chores += [
                 ("container-gc", config.container_gc_period_s, self.cleanup.dead_containers),
                 ("eviction", config.eviction_period_s, self.cleanup.relieve_pressure),
@@ -301,7 +303,7 @@ class Kubelet:
         return admit(pod, node, self.workers.pods(), allocatable=dict(self._allocatable))
 
     def read_use(self) -> MachineUse | None:
-        return read_use(self.config.root_dir) if self._real else None
+        return read_use(self.config.root_dir) if self.is_real else None
 
     async def _observe_node(self, node: core.Node) -> core.NodeStatus:
         conditions: list[c.RuntimeCondition] = []

@@ -72,6 +72,11 @@ class Plugin:
     def reserve(self, state: CycleState, pod: core.Pod, node: str) -> None:
         """The pod is about to go to ``node``."""
 
+    async def pre_bind(self, state: CycleState, pod: core.Pod, node: str) -> None:
+        """What has to be done before the pod is bound; may wait. An exception sends the pod back to the
+        queue.
+        """
+
     def unreserve(self, state: CycleState, pod: core.Pod, node: str) -> None:
         """It did not."""
 
@@ -174,6 +179,10 @@ class Framework:
     def reserve(self, placement: Placement, pod: core.Pod) -> None:
         for plugin in self.plugins:
             plugin.reserve(placement.state, pod, placement.node)
+
+    async def pre_bind(self, placement: Placement, pod: core.Pod) -> None:
+        for plugin in self.plugins:
+            await plugin.pre_bind(placement.state, pod, placement.node)
 
     def unreserve(self, placement: Placement, pod: core.Pod) -> None:
         for plugin in reversed(self.plugins):

@@ -17,7 +17,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from knarr.api.core import v1 as core
-from knarr.client.informer import ADDED, DELETED
+from knarr.client.informer import ADDED, DELETED, MODIFIED
 from knarr.kit.clock import Clock
 
 __all__ = ["QueuedPod", "SchedulingQueue"]
@@ -41,6 +41,8 @@ HINTS: dict[tuple[str, str], frozenset[str]] = {
     ("Node", "allocatable"): frozenset(("NodeResourcesFit",)),
     ("Node", "labels"): frozenset(("NodeAffinity",)),
     ("Node", "taints"): frozenset(("TaintToleration", "NodeUnschedulable")),
+    ("Volume", ADDED): frozenset(("VolumeBinding",)),
+    ("Volume", MODIFIED): frozenset(("VolumeBinding",)),
     ("Pod", DELETED): frozenset(("NodeResourcesFit", "NodePorts")),
 }
 

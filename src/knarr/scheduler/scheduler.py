@@ -16,9 +16,10 @@ from knarr.api import codec, conditions
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.api.storage import v1 as storage
 from knarr.client.client import STRATEGIC_MERGE_PATCH, Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
-from knarr.client.informer import ADDED, DELETED, InformerFactory
+from knarr.client.informer import ADDED, DELETED, Informer, InformerFactory
 from knarr.client.transport import TransportError
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, rfc3339
@@ -26,6 +27,7 @@ from knarr.kit.log import get_logger
 from knarr.kit.tasks import TaskSet
 from knarr.scheduler.framework import FitError, Framework, Placement
 from knarr.scheduler.plugins import default_plugins
+from knarr.scheduler.plugins.volumes import BindingTimeout, VolumeBinding
 from knarr.scheduler.queue import QueuedPod, SchedulingQueue
 from knarr.scheduler.table import NodeTable, PodLoad
 
@@ -54,12 +56,19 @@ class Scheduler:
         self._chance = chance
         self._name = name
         self.table = NodeTable()
-        self.framework = framework or Framework(default_plugins())
+        self.framework = framework or Framework(
+            [*default_plugins(), VolumeBinding(client, factory, clock=clock)]
+        )
         self.queue = SchedulingQueue(clock)
         self._recorder = EventRecorder(client, name, clock=clock, chance=chance)
         self._assumed: dict[str, str] = {}
+        self._others: list[Informer[Any]] = []
         self._nodes = factory.informer(core.Node)
         self._pods = factory.informer(core.Pod)
+        for kind in (core.PersistentVolumeClaim, core.PersistentVolume, storage.StorageClass):
+            informer: Informer[Any] = factory.informer(kind)
+            informer.add_handler(lambda event, old, new: self.queue.event("Volume", event))
+            self._others.append(informer)
         self._nodes.add_handler(self._node_changed)
         self._pods.add_handler(self._pod_changed)
         self._binding = TaskSet(log)
@@ -69,6 +78,8 @@ class Scheduler:
         """Schedule until cancelled."""
         await self._nodes.wait_synced()
         await self._pods.wait_synced()
+        for informer in self._others:
+            await informer.wait_synced()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._recorder.run())
@@ -128,10 +139,11 @@ class Scheduler:
             target=core.ObjectReference(kind="Node", name=placement.node),
         )
         try:
+            await self.framework.pre_bind(placement, pod)
             await self._client.create_subresource(
                 core.Pod, pod.metadata.name, "binding", binding, namespace=pod.metadata.namespace
             )
-        except (StatusError, TransportError) as error:
+        except (StatusError, TransportError, BindingTimeout) as error:
             self._forget(pod, placement)
             if isinstance(error, StatusError) and error.code == 404:
                 self.queue.remove(*queued.key)

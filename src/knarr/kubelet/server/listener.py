@@ -64,7 +64,8 @@ class KubeletServer:
     ) -> None:
         self._kubelet = kubelet
         self._host = host
-        self._port = port
+        self.port = port
+        self.listening = asyncio.Event()
         self._tls = tls
         self._access = access
         self._stats = StatsCollector(
@@ -93,7 +94,10 @@ class KubeletServer:
         """Listen until cancelled."""
         server = web.Server(self._handle, keepalive_timeout=KEEPALIVE_S, access_log=None)
         loop = asyncio.get_running_loop()
-        listening = await loop.create_server(server, self._host, self._port, ssl=self._tls)
+        listening = await loop.create_server(server, self._host, self.port, ssl=self._tls)
+        # Asked for port 0, the system has chosen one.
+        self.port = listening.sockets[0].getsockname()[1]
+        self.listening.set()
         try:
             await asyncio.Event().wait()
         finally:

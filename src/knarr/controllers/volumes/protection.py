@@ -1,0 +1,82 @@
+"""What is in use is not deleted: a claim while a pod uses it, a volume while a claim has it.
+
+Upstream's counterparts are the ``pvc-protection`` and ``pv-protection`` controllers. Neighbour: the API
+server's admission gives the finalizers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knarr.api.core import v1 as core
+from knarr.client.client import MERGE_PATCH
+from knarr.controllers.framework import Controller, ControllerContext, Key
+
+CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
+VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+
+
+class ClaimProtection(Controller):
+    name = "persistentvolumeclaim-protection-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._claims = self.watch(core.PersistentVolumeClaim)
+        self._pods = self.lister(core.Pod)
+        self._pods.add_index("claim", _claims_of)
+        self.informer(core.Pod).add_handler(self._pod_changed)
+
+    def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
+        pod = new or old
+        assert pod is not None
+        if new is None or new.status.phase in ("Succeeded", "Failed"):
+            for key in _claims_of(pod):
+                namespace, _, name = key.partition("/")
+                self.queue.add((namespace, name))
+
+    async def reconcile(self, key: Key) -> None:
+        claim = self._claims.get(*key)
+        if claim is None or claim.metadata.deletionTimestamp is None:
+            return
+        if CLAIM_FINALIZER not in claim.metadata.finalizers:
+            return
+        users = self._pods.by_index("claim", "/".join(key))
+        if any(pod.status.phase not in ("Succeeded", "Failed") and pod.spec.nodeName for pod in users):
+            return
+        await drop_finalizer(self, core.PersistentVolumeClaim, claim, CLAIM_FINALIZER)
+
+
+class VolumeProtection(Controller):
+    name = "persistentvolume-protection-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._volumes = self.watch(core.PersistentVolume)
+
+    async def reconcile(self, key: Key) -> None:
+        volume = self._volumes.get(*key)
+        if volume is None or volume.metadata.deletionTimestamp is None or volume.status.phase == "Bound":
+            return
+        if VOLUME_FINALIZER in volume.metadata.finalizers:
+            await drop_finalizer(self, core.PersistentVolume, volume, VOLUME_FINALIZER)
+
+
+async def drop_finalizer(controller: Controller, kind: type[Any], obj: Any, finalizer: str) -> None:
+    """Remove one finalizer on the revision it was seen on."""
+    kept = [name for name in obj.metadata.finalizers if name != finalizer]
+    patch = {"metadata": {"finalizers": kept or None, "resourceVersion": obj.metadata.resourceVersion}}
+    await controller.client.patch(
+        kind, obj.metadata.name, patch, namespace=obj.metadata.namespace, patch_type=MERGE_PATCH
+    )
+
+
+def _claims_of(pod: core.Pod) -> list[str]:
+    """The claims a pod uses, as namespace/name."""
+    namespace = pod.metadata.namespace
+    names = [
+        v.persistentVolumeClaim.claimName for v in pod.spec.volumes if v.persistentVolumeClaim is not None
+    ]
+    names += [
+        f"{pod.metadata.name}-{volume.name}" for volume in pod.spec.volumes if volume.ephemeral is not None
+    ]
+    return [f"{namespace}/{name}" for name in names]
