@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import yaml
 
 from knarr.api import codec, protobuf
 from knarr.api.errors import (
@@ -25,6 +24,7 @@ from knarr.api.errors import (
 )
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Request
+from knarr.apiserver.yaml_input import yaml_to_json as yaml_to_json
 
 #: Upstream's limit for a request body.
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -35,11 +35,6 @@ MAX_WARNINGS = 32
 
 JSON_TYPES = ("application/json", "")
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
-
-try:
-    _Loader: Any = yaml.CSafeLoader
-except AttributeError:
-    _Loader = yaml.SafeLoader
 
 
 def media_type(request: Request) -> str:
@@ -63,13 +58,6 @@ def to_json(request: Request) -> bytes:
         except codec.DecodeError as error:
             raise bad_request(str(error)) from None
     raise unsupported_media_type(["application/json", "application/yaml", protobuf.MEDIA_TYPE])
-
-
-def yaml_to_json(body: bytes) -> bytes:
-    try:
-        return msgspec.json.encode(yaml.load(body, Loader=_Loader))
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise bad_request(f"error converting YAML to JSON: {error}") from None
 
 
 def decode_object(request: Request, resource: Resource, kind: type[Any]) -> Any:

@@ -29,7 +29,7 @@ from knarr.apiserver.apply.managers import manager_name
 from knarr.apiserver.cacher import Entry, Hub
 from knarr.apiserver.decoding import decode_object, media_type, to_json
 from knarr.apiserver.fields import FieldReader
-from knarr.apiserver.listing import check_options, parse_list_query, render_list, revision_of, select
+from knarr.apiserver.listing import check_options, integer, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
 from knarr.apiserver.patching import APPLY_PATCH, apply_patch, read_apply, read_patch
 from knarr.apiserver.registry.generic import GenericRegistry, Result
@@ -41,6 +41,8 @@ from knarr.kit.clock import Clock
 __all__ = ["Endpoint", "Environment"]
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+#: A watch is asked to last no longer than a day.
+MAX_WATCH_S = 86_400
 WATCH_HEADERS = {"Cache-Control": "no-cache, private"}
 
 
@@ -127,6 +129,7 @@ class Endpoint:
         output = negotiation.choose(request.headers.get("accept", "").replace(";stream=watch", ""))
         wanted = parse_list_query(request.query, self._reader)
         check_options(wanted, request.query, watch=True)
+        timeout_s = float(min(max(integer(request.query, "timeoutSeconds"), 0), MAX_WATCH_S))
         cache, hub = self.registry.cache, self._env.hub
         watcher = watching.Watcher(
             namespace=request.info.namespace if self.resource.namespaced else "",
@@ -159,7 +162,7 @@ class Endpoint:
             hub=hub,
             clock=self._env.clock,
             chance=self._env.chance,
-            timeout_s=float(request.query.get("timeoutSeconds") or 0),
+            timeout_s=timeout_s,
             bookmark=(lambda revision: self._bookmark(revision, output))
             if request.query.flag("allowWatchBookmarks")
             else None,

@@ -97,14 +97,15 @@ def parse_list_query(query: Query, reader: FieldReader) -> ListQuery:
     return ListQuery(
         labels=labels,
         fields=fields,
-        limit=_integer(query, "limit"),
+        limit=max(integer(query, "limit"), 0),
         continue_token=query.get("continue"),
         resource_version=query.get("resourceVersion"),
         match=query.get("resourceVersionMatch"),
     )
 
 
-def _integer(query: Query, name: str) -> int:
+def integer(query: Query, name: str) -> int:
+    """A whole number in the query, 0 if there is none. Raises ``StatusError`` 400."""
     text = query.get(name)
     if not text:
         return 0

@@ -259,6 +259,9 @@ class APIServer:
                 response.headers["Retry-After"] = str(error.status.details.retryAfterSeconds)
         except asyncio.CancelledError:
             raise
+        except RecursionError:
+            # Only a body nested without end comes here: every decoder recurses with it.
+            response = Response(400, codec.encode(bad_request("exceeded max depth").status))
         except Exception as error:
             log.exception(
                 "request failed", method=request.method, path=request.path, audit_id=request_id, error=error

@@ -18,6 +18,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from knarr.cluster.commands import CommandError, run
 from knarr.cluster.images import PAUSE_IMAGE
@@ -25,7 +26,9 @@ from knarr.cluster.nodes import NodeNamespace
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 from knarr.kubelet.runtime.contract import RuntimeServiceError
-from knarr.kubelet.runtime.cri import CriRuntime
+
+if TYPE_CHECKING:
+    from knarr.kubelet.runtime.cri import CriRuntime
 
 __all__ = ["Containerd", "ContainerdNotReady", "ContainerdSettings", "config_text", "has_capability"]
 
@@ -159,6 +162,9 @@ class Containerd:
 
     async def wait_ready(self, clock: Clock) -> None:
         """Return once CRI answers that the runtime is ready. Raises ``ContainerdNotReady``."""
+        # Whoever only starts containerd need not wait for gRPC's import.
+        from knarr.kubelet.runtime.cri import CriRuntime
+
         deadline_s = clock.monotonic_s() + READY_TIMEOUT_S
         runtime: CriRuntime | None = None
         try:

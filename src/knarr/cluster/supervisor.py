@@ -36,13 +36,18 @@ MAX_REQUEST_BYTES = 4096
 
 
 class Child:
-    """One process that is to run: ``argv`` in the order it is started, ``node`` if it belongs to one."""
+    """One process that is to run: ``argv``; ``node`` if it belongs to one; ``delay_s`` if it is to leave the
+    processor to others first.
+    """
 
-    def __init__(self, name: str, argv: list[str], *, log: Path, node: str = "") -> None:
+    def __init__(
+        self, name: str, argv: list[str], *, log: Path, node: str = "", delay_s: float = 0.0
+    ) -> None:
         self.name = name
         self.argv = argv
         self.log = log
         self.node = node
+        self.delay_s = delay_s
         self.wanted = False
         self.restarts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,6 +74,7 @@ class Child:
 
     def _keep_running(self) -> None:
         pause_s = FIRST_PAUSE_S
+        self._stopped.wait(self.delay_s)
         while self.wanted:
             started_s = time.monotonic()
             code = self._run_once()
@@ -200,7 +206,13 @@ def main(plan_path: str) -> None:
     """Entry point: ``python -m knarr.cluster.supervisor PLAN``."""
     plan = json.loads(Path(plan_path).read_text())
     children = [
-        Child(item["name"], item["argv"], log=Path(item["log"]), node=item.get("node", ""))
+        Child(
+            item["name"],
+            item["argv"],
+            log=Path(item["log"]),
+            node=item.get("node", ""),
+            delay_s=item.get("delay_s", 0.0),
+        )
         for item in plan["children"]
     ]
     supervisor = Supervisor(

@@ -40,6 +40,9 @@ __all__ = ["API_PORT", "UpError", "UpOptions", "up"]
 
 API_PORT = 6443
 FLEET = "simulated-nodes"
+#: Everything waits for the API server, so on few cores the others let it start first.
+FIRST = ("apiserver",)
+YIELD_S = 0.4
 API_TIMEOUT_S = 30.0
 NODES_TIMEOUT_S = 90.0
 SIMULATED_NODE_TIMEOUT_S = 0.05
@@ -132,11 +135,12 @@ def _start(layout: Layout, record: ClusterRecord, plan: AddressPlan, *, say: Say
     bridge = ClusterBridge(layout.name, plan)
     say(f"network {plan.node_cidr} on bridge {bridge.name}")
     bridge.create()
-    _certificates(layout, record, plan)
     nodes = [layout.node(record, number) for number in range(record.nodes)]
     running = [node for node in nodes if node.name not in record.stopped_nodes]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(NodeNamespace.create, running))
+        created = pool.map(NodeNamespace.create, running)
+        _certificates(layout, record, plan)
+        list(created)
     plan_path = layout.run / "plan.json"
     content = {
         "control": str(layout.control_socket),
@@ -224,7 +228,9 @@ def _component(name: str, options: object) -> list[str]:
 
 
 def _child(layout: Layout, name: str, argv: list[str], *, node: str = "") -> dict[str, object]:
-    return {"name": name, "argv": argv, "node": node, "log": str(layout.logs / f"{name}.log")}
+    log = str(layout.logs / f"{name}.log")
+    delay_s = 0.0 if name in FIRST or name.startswith("containerd@") else YIELD_S
+    return {"name": name, "argv": argv, "node": node, "log": log, "delay_s": delay_s}
 
 
 def _node_config(layout: Layout, record: ClusterRecord, number: int, node: NodeNamespace) -> NodeConfig:

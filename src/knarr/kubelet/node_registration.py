@@ -32,8 +32,8 @@ log = get_logger("node")
 
 LEASE_NAMESPACE = "kube-node-lease"
 RETRY_BASE_S, RETRY_MAX_S = 0.1, 7.0
-#: Until the node is ready for the first time, its status is looked at this often.
-UNREADY_UPDATE_S = 0.5
+#: While the node is not ready its status is looked at ever more slowly: most are ready within a moment.
+UNREADY_BASE_S, UNREADY_MAX_S, UNREADY_FACTOR = 0.05, 1.0, 1.25
 
 _CONDITION_EVENTS = {
     ("Ready", "True"): "NodeReady",
@@ -80,6 +80,7 @@ class NodeRegistration:
     async def run(self) -> None:
         await self._register()
         self.registered.set()
+        unready = Backoff(UNREADY_BASE_S, UNREADY_MAX_S, UNREADY_FACTOR)
         while True:
             try:
                 await self._report()
@@ -90,7 +91,9 @@ class NodeRegistration:
                 for condition in self._last.conditions
             )
             self._look_now.clear()
-            pause_s = self._config.node_status_update_s if ready else UNREADY_UPDATE_S
+            pause_s = self._config.node_status_update_s if ready else unready.next_s()
+            if ready:
+                unready.reset()
             try:
                 async with asyncio.timeout(pause_s):
                     await self._look_now.wait()
