@@ -103,7 +103,6 @@ def test_node_affinity_chooses_the_node(knarr_cluster: ClusterRunner, spec: dict
     knarr_cluster.run(scenario)
 
 
-@pytest.mark.xfail(reason="the kubelet admits by a copy of its node that is up to 10 s old", strict=False)
 def test_a_selector_no_node_meets_is_explained_and_a_label_cures_it(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.client.create(pod("a", nodeSelector={"disk": "ssd"}))

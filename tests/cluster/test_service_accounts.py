@@ -7,6 +7,7 @@ from cluster_objects import NS, pod
 
 from knarr.api.authentication import v1 as authentication
 from knarr.api.authorization import v1 as authorization
+from knarr.api.coordination import v1 as coordination
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
@@ -244,3 +245,36 @@ def test_an_unknown_user_sees_health_but_no_objects(knarr_cluster: ClusterRunner
         assert await code(nobody) == 403
 
     knarr_cluster.run(scenario, nodes=0)
+
+
+def test_a_node_changes_only_what_is_its_own(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(pod("mine", nodeName="node-1"))
+        await cluster.client.create(pod("yours", nodeName="node-2"))
+        await cluster.sleep(3)
+        node = cluster.client_for("system:node:node-1", ("system:nodes",))
+        ready = {"status": {"message": "hello"}}
+        labels = {"metadata": {"labels": {"x": "y"}}}
+        restricted = {"metadata": {"labels": {"node-restriction.kubernetes.io/tier": "secret"}}}
+        await node.patch(core.Pod, "mine", ready, namespace=NS, subresource="status")
+        await node.patch(core.Node, "node-1", labels)
+        for work, text in (
+            (node.patch(core.Pod, "yours", ready, namespace=NS, subresource="status"),
+             'node "node-1" can only update pod status for pods with spec.nodeName set to itself'),
+            (node.delete(core.Pod, "yours", namespace=NS),
+             'node "node-1" can only delete pods with spec.nodeName set to itself'),
+            (node.create(pod("more", nodeName="node-1")),
+             'pod does not have "kubernetes.io/config.mirror" annotation, node "node-1" can only create mirror pods'),
+            (node.patch(core.Node, "node-2", labels),
+             'nodes "node-2" is forbidden: node "node-1" is not allowed to modify node "node-2"'),
+            (node.patch(core.Node, "node-1", restricted), "is not allowed to modify labels: node-restriction.kubernetes.io/tier"),
+            (node.patch(core.Node, "node-1", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}),
+             'node "node-1" is not allowed to modify taints'),
+            (node.delete(coordination.Lease, "node-2", namespace="kube-node-lease"),
+             "can only access node lease with the same name as the requesting node"),
+        ):
+            with pytest.raises(StatusError) as refused:
+                await work
+            assert refused.value.code == 403 and text in str(refused.value)
+
+    knarr_cluster.run(scenario, nodes=2)

@@ -50,8 +50,12 @@ def _defaulter(cls: Any) -> Callable[[Any], None] | None:
 
 
 def apply_defaults(obj: Any) -> None:
-    """Set upstream's defaults on an object of any built-in kind, in place."""
+    """Set upstream's defaults on an object of a built-in kind, the schema's on a custom one; in place."""
     cls: Any = type(obj)
+    custom = getattr(cls, "CUSTOM", None)
+    if custom is not None:
+        custom.set_defaults(obj)
+        return
     defaulter = _defaulter(cls)
     if defaulter is not None:
         defaulter(obj)

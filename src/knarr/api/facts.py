@@ -72,6 +72,10 @@ def definition_name(cls: type[Any]) -> str | None:
 @cache
 def fields_of(cls: type[Any]) -> dict[str, FieldFacts]:
     """Wire name to facts; empty for a type without a definition."""
+    own: dict[str, FieldFacts] | None = getattr(cls, "FACTS", None)
+    if own is not None:
+        # A custom resource brings its own.
+        return own
     name = definition_name(cls)
     if name is None:
         return {}

@@ -1,4 +1,5 @@
-"""The part of JSONPath that printer columns and scale paths use: ``.spec.replicas``, ``.status.conditions[?(@.type=="Ready")].status``,
+"""The part of JSONPath that printer columns and scale paths use: ``.spec.replicas``,
+``.status.conditions[?(@.type=="Ready")].status``,
 ``.spec.list[0]``, ``.metadata.labels['a.b/c']``, ``[*]``. Pure, on plain data.
 
 Upstream's counterpart is ``client-go/util/jsonpath``.

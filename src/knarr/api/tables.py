@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from knarr.api.meta.tables import Table, TableColumnDefinition, TableRow
-from knarr.api.printing import access, cluster, network, pods, storage, workloads
+from knarr.api.printing import access, cluster, custom, network, pods, storage, workloads
 from knarr.api.printing.columns import Printer, age, columns
 from knarr.api.scheme import Resource
 
@@ -54,6 +54,12 @@ def row(resource: Resource, obj: Any, *, now: datetime) -> TableRow:
 
 def table(resource: Resource, objs: Iterable[Any], *, now: datetime) -> Table:
     """Columns and rows of many objects."""
+    custom_columns = getattr(resource, "columns", None)
+    if custom_columns is not None:
+        return Table(
+            columnDefinitions=custom.columns(custom_columns),
+            rows=[TableRow(cells=custom.cells(obj, custom_columns, now)) for obj in objs],
+        )
     return Table(
         columnDefinitions=list(columns_of(resource)),
         rows=[row(resource, obj, now=now) for obj in objs],

@@ -84,6 +84,10 @@ def _namespaced(cls: Any) -> bool:
 def validate(obj: Any) -> list[FieldError]:
     """Every fault of an object of a built-in kind; its defaults are set."""
     cls: Any = type(obj)
+    custom = getattr(cls, "CUSTOM", None)
+    if custom is not None:
+        faults = check_metadata(obj.metadata, namespaced=custom.namespaced, name=PLAIN.name)
+        return faults + list(custom.check(obj))
     rules = _rules(cls)
     if cls.__name__ in NAMELESS:
         return rules.check(obj)

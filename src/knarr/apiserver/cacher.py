@@ -209,6 +209,16 @@ class Cache:
         return codec.decode(self.resource.type, self.head + entry.body)
 
 
+class _LateEvents:
+    """Stands where a cache will, while that one is being loaded."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def apply(self, event: Event) -> None:
+        self.events.append(event)
+
+
 class Hub:
     """Feeds every ``Cache`` from one watch of the store, and knows how far they have come."""
 
@@ -216,14 +226,38 @@ class Hub:
         self.store = store
         self._root = root
         #: By key prefix; a kind served in two versions has two caches.
-        self._caches: dict[str, list[Cache]] = {}
+        self._caches: dict[str, list[Any]] = {}
         self.revision = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.started = asyncio.Event()
 
     def add(self, cache: Cache) -> None:
-        """Feed ``cache`` from now on. Before ``run``, or for a new kind whose objects ``load_kind`` reads."""
+        """Feed ``cache`` from the start; before ``run``."""
         self._caches.setdefault(cache.prefix, []).append(cache)
+
+    async def attach(self, caches: list[Cache]) -> None:
+        """Feed the caches of a new kind (all of one prefix): load what is stored, miss nothing that happens
+        meanwhile.
+        """
+        prefix = caches[0].prefix
+        late = _LateEvents()
+        self._caches[prefix] = [late]
+        try:
+            page = await self.store.range(prefix)
+        except BaseException:
+            del self._caches[prefix]
+            raise
+        # From here on nothing awaits: no event can come in between.
+        for cache in caches:
+            cache.load(page.items, page.revision)
+            for event in late.events:
+                if event.revision > page.revision:
+                    cache.apply(event)
+        self._caches[prefix] = list(caches)
+
+    def detach(self, caches: list[Cache]) -> None:
+        """The kind is gone."""
+        self._caches.pop(caches[0].prefix, None)
 
     async def run(self) -> None:
         """Load everything, then follow. Ends only by cancellation or when the store fails."""
@@ -249,7 +283,7 @@ class Hub:
                     "the store compacted changes this server had not seen; restart it"
                 ) from error
 
-    def _caches_of(self, key: str) -> list[Cache]:
+    def _caches_of(self, key: str) -> list[Any]:
         # /registry/pods/default/web and /registry/services/specs/default/web: the prefix has one or two parts
         # more.
         end = key.find("/", len(self._root))

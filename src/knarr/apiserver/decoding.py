@@ -86,7 +86,7 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
     level = request.query.get("fieldValidation") or "Warn"
     if level not in ("Ignore", "Warn", "Strict"):
         fault = not_supported("fieldValidation", level, ("", "Ignore", "Strict", "Warn"))
-        raise invalid("meta.k8s.io", _OPTIONS.get(request.method, "CreateOptions"), "", [fault])
+        raise invalid("meta.k8s.io", OPTIONS.get(request.method, "CreateOptions"), "", [fault])
     if level == "Ignore":
         return ""
     if isinstance(data, bytes):
@@ -102,7 +102,12 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
 
 
 #: What upstream calls the options of each kind of write.
-_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
+OPTIONS = {
+    "POST": "CreateOptions",
+    "PUT": "UpdateOptions",
+    "PATCH": "PatchOptions",
+    "DELETE": "DeleteOptions",
+}
 
 
 class _TypeMeta(msgspec.Struct):

@@ -20,14 +20,21 @@ from typing import Any
 import msgspec
 
 from knarr.api import codec
-from knarr.api.errors import StatusError, bad_request, method_not_allowed
+from knarr.api.errors import (
+    StatusError,
+    bad_request,
+    invalid,
+    method_not_allowed,
+    not_supported,
+    path_not_found,
+)
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver import negotiation, watching
 from knarr.apiserver.apply.applying import apply
 from knarr.apiserver.apply.managers import manager_name
 from knarr.apiserver.cacher import Entry, Hub
-from knarr.apiserver.decoding import decode_object, media_type, to_json
+from knarr.apiserver.decoding import OPTIONS, decode_object, media_type, to_json
 from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.listing import check_options, integer, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
@@ -68,7 +75,8 @@ class Endpoint:
     def context(self, request: Request) -> Context:
         dry_run = request.query.all("dryRun")
         if dry_run and dry_run != ["All"]:
-            raise bad_request(f'dryRun: Unsupported value: "{dry_run[0]}": supported values: "All"')
+            kind = OPTIONS.get(request.method, "CreateOptions")
+            raise invalid("meta.k8s.io", kind, "", [not_supported("dryRun", dry_run, ("All",))])
         return Context(
             user=request.user,
             clock=self._env.clock,
@@ -89,7 +97,10 @@ class Endpoint:
         if verb in ("update", "patch") and not request.info.name:
             raise no_such_method(self.resource)
         if self.resource.namespaced and not request.info.namespace and verb not in ("list", "watch"):
-            raise bad_request("namespace is required for a request of this kind")
+            # There are no such paths: only lists and watches look into all namespaces.
+            raise path_not_found() if request.info.name else no_such_method(self.resource)
+        if not self.resource.namespaced and request.info.namespace and self.resource.plural != "namespaces":
+            raise path_not_found()
         handler = {
             "get": self.get,
             "list": self.list,

@@ -22,6 +22,8 @@ from typing import Any
 
 import msgspec
 
+from knarr.api import codec
+from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Request, Response
 
@@ -91,9 +93,8 @@ class OpenAPI:
     def _index(self) -> Schema:
         # The hash may be any text that changes with the document; making all documents just to hash them
         # would cost a second.
-        digest = (
-            hashlib.sha256(self._version.encode() + str(len(self._resources)).encode()).hexdigest().upper()
-        )
+        served = ",".join(f"{each!r}{id(getattr(each, 'schema', None))}" for each in self._resources)
+        digest = hashlib.sha256(f"{self._version} {served}".encode()).hexdigest().upper()
         return {
             "paths": {
                 root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
@@ -125,7 +126,7 @@ class OpenAPI:
 
     def _reachable(self, resources: Sequence[Resource]) -> dict[str, Schema]:
         """The schemas of these resources and of everything they refer to, with descriptions."""
-        definitions = _definitions()
+        definitions = _definitions() | _custom_definitions(resources)
         wanted = [name for resource in resources for name in _kinds_of(resource)]
         found: dict[str, Schema] = {}
         while wanted:
@@ -159,7 +160,36 @@ def _names() -> dict[tuple[str, str, str], str]:
     return names
 
 
+def _custom_definitions(resources: Sequence[Resource]) -> dict[str, Schema]:
+    """The schemas that definitions of custom resources give, with metadata as every kind has it."""
+    found: dict[str, Schema] = {}
+    for resource in resources:
+        if isinstance(resource, CustomResource):
+            schema = codec.to_dict(resource.schema)
+            properties = {
+                "apiVersion": {"type": "string"},
+                "kind": {"type": "string"},
+                **schema.get("properties", {}),
+                "metadata": {"$ref": _V2_REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+            }
+            found[definition_name(resource)] = {**schema, "properties": properties}
+            found[definition_name(resource, f"{resource.kind}List")] = {
+                "type": "object",
+                "properties": {
+                    "apiVersion": {"type": "string"},
+                    "kind": {"type": "string"},
+                    "metadata": {"$ref": _V2_REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"},
+                    "items": {"type": "array", "items": {"$ref": _V2_REF + definition_name(resource)}},
+                },
+            }
+    return found
+
+
 def definition_name(resource: Resource, kind: str = "") -> str:
+    if isinstance(resource, CustomResource):
+        # com.example.stable.v1.CronTab
+        parts = [*reversed(resource.group.split(".")), resource.version, kind or resource.kind]
+        return ".".join(parts)
     folder = resource.group.split(".", 1)[0] or "core"
     wanted = kind or resource.kind
     for package in (folder, "apiextensions", "apiregistration"):

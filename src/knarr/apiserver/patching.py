@@ -15,6 +15,7 @@ import msgspec
 
 from knarr.api import codec
 from knarr.api import patch as patches
+from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import (
     StatusError,
     bad_request,
@@ -103,6 +104,9 @@ def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bo
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:
     """``current`` with the patch applied, as a new object. Raises ``StatusError`` 400, 422."""
     before = codec.to_dict(current)
+    if kind == STRATEGIC_PATCH and isinstance(resource, CustomResource):
+        # A definition says nothing of merge keys in that sense; upstream refuses it too.
+        raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
     try:
         if kind == JSON_PATCH:
             after = patches.json_patch(before, content)

@@ -32,6 +32,7 @@ from knarr.apiserver import reviews
 from knarr.apiserver.admission.chain import Admission, Plugin
 from knarr.apiserver.admission.escalation import Escalation
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
+from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
@@ -40,6 +41,7 @@ from knarr.apiserver.authentication import Authenticator, impersonate
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
+from knarr.apiserver.custom_resources import CustomResources, Definitions
 from knarr.apiserver.discovery import Discovery
 from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
 from knarr.apiserver.fields import FieldReader
@@ -136,9 +138,19 @@ class APIServer:
             clock=clock,
             chance=chance,
         )
-        resources = [resource for resource in scheme.all_resources() if self._served(resource)]
-        self._discovery = Discovery(resources, server_address=f"{config.address}:{config.port}")
-        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"])
+        self._resources: dict[tuple[str, str, str], Resource] = {
+            (resource.group, resource.version, resource.plural): resource
+            for resource in scheme.all_resources()
+            if self._served(resource)
+        }
+        self._describe()
+        self._custom = CustomResources(
+            self.registry("apiextensions.k8s.io", "customresourcedefinitions"),
+            self.hub,
+            self,
+            clock=clock,
+            context=self._own_context,
+        )
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
 
     def _served(self, resource: Resource) -> bool:
@@ -147,6 +159,45 @@ class APIServer:
             or resource.plural in reviews.REVIEWS
             or resource.plural == "bindings"
         )
+
+    def _describe(self) -> None:
+        """Make discovery and OpenAPI say what is served now."""
+        resources = list(self._resources.values())
+        address = f"{self.config.address}:{self.config.port}"
+        self._discovery = Discovery(resources, server_address=address)
+        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"])
+
+    def taken(self, resource: Resource) -> bool:
+        """Whether the resource's group and plural are served already."""
+        return any(
+            (held.group, held.plural) == (resource.group, resource.plural)
+            for held in self._resources.values()
+        )
+
+    def make_registry(self, resource: Resource, strategy: Strategy, cache: Cache) -> GenericRegistry:
+        """A registry on the generic path, with this server's admission."""
+        return GenericRegistry(resource, strategy, cache=cache, hub=self.hub, admission=self._admission)
+
+    def install(self, registries: list[GenericRegistry]) -> None:
+        """Serve new kinds."""
+        for registry in registries:
+            resource = registry.resource
+            key = (resource.group, resource.version, resource.plural)
+            self._registries[key] = registry
+            self._endpoints[key] = Endpoint(registry, self._environment)
+            self._resources[key] = resource
+        self._describe()
+
+    def uninstall(self, resources: list[Resource]) -> None:
+        """Serve kinds no more; their watches end."""
+        for resource in resources:
+            key = (resource.group, resource.version, resource.plural)
+            self._resources.pop(key, None)
+            self._endpoints.pop(key, None)
+            registry = self._registries.pop(key, None)
+            if registry is not None:
+                registry.dispatcher.end_all()
+        self._describe()
 
     def _build_registries(self) -> None:
         plugins: list[Plugin] = [
@@ -159,8 +210,9 @@ class APIServer:
             StorageObjectInUseProtection(),
             PinnedImages(),
             self._escalation,
+            NodeRestriction(),
         ]
-        admission = Admission(plugins)
+        admission = self._admission = Admission(plugins)
         for resource in scheme.all_resources():
             if not resource.storage_prefix:
                 continue
@@ -185,6 +237,8 @@ class APIServer:
             return Services(resource, addresses=self._addresses, node_ports=self._node_ports)
         if name == "pods":
             return Pods(resource, **facts_for(resource), graceful=grace_period_s)
+        if name == "customresourcedefinitions.apiextensions.k8s.io":
+            return Definitions(resource, **facts_for(resource))
         if name == "namespaces":
             return Namespaces(resource, **facts_for(resource))
         return BY_KIND.get(name, Strategy)(resource, **facts_for(resource))
@@ -213,6 +267,7 @@ class APIServer:
         """Load the caches, create what a cluster must have, and serve until cancelled."""
         hub = asyncio.ensure_future(self.hub.run())
         started = asyncio.ensure_future(self.hub.started.wait())
+        custom: asyncio.Future[None] | None = None
         try:
             await asyncio.wait({hub, started}, return_when=asyncio.FIRST_COMPLETED)
             if hub.done():
@@ -225,15 +280,19 @@ class APIServer:
                 api_port=self.config.port,
                 service_address=self.config.service_address,
             )
-            self.ready.set()
-            await hub
+            custom = asyncio.ensure_future(self._custom.run(started=self.ready.set))
+            await asyncio.wait({hub, custom}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (hub, custom):
+                if task.done():
+                    await task
         finally:
             self.ready.clear()
             self.stop_watches()
-            for task in (hub, started):
-                task.cancel()
+            running: list[asyncio.Future[Any]] = [hub, started, *([custom] if custom is not None else [])]
+            for each in running:
+                each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({hub, started})
+                await asyncio.wait(running)
             await self._node_proxy.close()
 
     def stop_watches(self) -> None:
@@ -296,8 +355,8 @@ class APIServer:
 
     async def _resource(self, request: Request) -> Response:
         info = request.info
-        resource = scheme.by_resource(info.group, info.version, info.resource)
-        if resource is None or not self._served(resource):
+        resource = self._resources.get((info.group, info.version, info.resource))
+        if resource is None:
             raise path_not_found()
         if info.resource in reviews.REVIEWS:
             if info.verb != "create":

@@ -123,6 +123,13 @@ class Dispatcher:
             for watcher in watchers:
                 watcher.wake.set()
 
+    def end_all(self) -> None:
+        """End every watch: the kind is no longer served."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.overflowed = True
+                watcher.wake.set()
+
     def _dispatch(self, change: Change) -> None:
         if not self._watchers:
             return

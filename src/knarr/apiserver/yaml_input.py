@@ -1,9 +1,12 @@
-"""YAML bodies made JSON, with the two doors shut that YAML opens: nesting without end, and aliases that multiply.
+"""YAML bodies made JSON, with the two doors shut that YAML opens: nesting without end, and aliases that
+multiply.
 
-libyaml's composer recurses in C, so that a body of a hundred thousand brackets would end the process; its parser does not, so the body is first read as a flat row of events. From
+libyaml's composer recurses in C, so that a body of a hundred thousand brackets would end the process; its
+parser does not, so the body is first read as a flat row of events. From
 these come the depth and the size that aliases would blow the document up to; only then is it composed.
 
-Upstream's counterpart is ``sigs.k8s.io/yaml``, whose parser limits both as well. Neighbour: ``decoding`` calls this.
+Upstream's counterpart is ``sigs.k8s.io/yaml``, whose parser limits both as well. Neighbour: ``decoding``
+calls this.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ def _check(body: bytes) -> None:
             continue
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"yaml: unknown anchor '{event.anchor}' referenced, or one that contains itself")
+                raise ValueError(
+                    f"yaml: unknown anchor '{event.anchor}' referenced, or one that contains itself"
+                )
             size = sizes[event.anchor]
             aliased += size
             if aliased > MAX_ALIASED_BYTES:

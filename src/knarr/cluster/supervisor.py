@@ -36,18 +36,13 @@ MAX_REQUEST_BYTES = 4096
 
 
 class Child:
-    """One process that is to run: ``argv``; ``node`` if it belongs to one; ``delay_s`` if it is to leave the
-    processor to others first.
-    """
+    """One process that is to run: ``argv`` in the order it is started, ``node`` if it belongs to one."""
 
-    def __init__(
-        self, name: str, argv: list[str], *, log: Path, node: str = "", delay_s: float = 0.0
-    ) -> None:
+    def __init__(self, name: str, argv: list[str], *, log: Path, node: str = "") -> None:
         self.name = name
         self.argv = argv
         self.log = log
         self.node = node
-        self.delay_s = delay_s
         self.wanted = False
         self.restarts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +69,6 @@ class Child:
 
     def _keep_running(self) -> None:
         pause_s = FIRST_PAUSE_S
-        self._stopped.wait(self.delay_s)
         while self.wanted:
             started_s = time.monotonic()
             code = self._run_once()
@@ -206,13 +200,7 @@ def main(plan_path: str) -> None:
     """Entry point: ``python -m knarr.cluster.supervisor PLAN``."""
     plan = json.loads(Path(plan_path).read_text())
     children = [
-        Child(
-            item["name"],
-            item["argv"],
-            log=Path(item["log"]),
-            node=item.get("node", ""),
-            delay_s=item.get("delay_s", 0.0),
-        )
+        Child(item["name"], item["argv"], log=Path(item["log"]), node=item.get("node", ""))
         for item in plan["children"]
     ]
     supervisor = Supervisor(

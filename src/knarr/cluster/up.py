@@ -40,9 +40,6 @@ __all__ = ["API_PORT", "UpError", "UpOptions", "up"]
 
 API_PORT = 6443
 FLEET = "simulated-nodes"
-#: Everything waits for the API server, so on few cores the others let it start first.
-FIRST = ("apiserver",)
-YIELD_S = 0.4
 API_TIMEOUT_S = 30.0
 NODES_TIMEOUT_S = 90.0
 SIMULATED_NODE_TIMEOUT_S = 0.05
@@ -228,9 +225,7 @@ def _component(name: str, options: object) -> list[str]:
 
 
 def _child(layout: Layout, name: str, argv: list[str], *, node: str = "") -> dict[str, object]:
-    log = str(layout.logs / f"{name}.log")
-    delay_s = 0.0 if name in FIRST or name.startswith("containerd@") else YIELD_S
-    return {"name": name, "argv": argv, "node": node, "log": log, "delay_s": delay_s}
+    return {"name": name, "argv": argv, "node": node, "log": str(layout.logs / f"{name}.log")}
 
 
 def _node_config(layout: Layout, record: ClusterRecord, number: int, node: NodeNamespace) -> NodeConfig:

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api import codec, scheme
+from knarr.api.apiextensions import v1 as apiextensions
+from knarr.api.apiextensions.custom import CustomResource
+from knarr.api.conditions import is_true
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
@@ -61,6 +64,7 @@ class GarbageCollector(Controller):
         self._nodes: dict[str, Node] = {}
         self._dependents: dict[str, set[str]] = {}
         self._absent: dict[str, None] = {}
+        self._custom: dict[str, CustomResource] = {}
         seen: set[str] = set()
         for resource in scheme.all_resources():
             if resource.plural == "events" or not {"delete", "list", "watch"} <= set(resource.verbs):
@@ -71,6 +75,29 @@ class GarbageCollector(Controller):
             informer = context.factory.metadata_informer(resource)
             informer.add_handler(self._handler(resource))
             self._informers.append(informer)
+
+        definitions = context.factory.informer(apiextensions.CustomResourceDefinition)
+        definitions.add_handler(self._definition_changed)
+
+    def _definition_changed(self, event: str, old: Any, new: Any) -> None:
+        """Follow the objects of a kind that users have defined, from when it is served."""
+        definition = new
+        if definition is None or definition.metadata.name in self._custom:
+            return
+        served = [each for each in definition.spec.versions if each.served]
+        if not served or not is_true(definition.status.conditions, "Established"):
+            return
+        resource = CustomResource(definition, served[0])
+        self._custom[definition.metadata.name] = resource
+        self.context.factory.metadata_informer(resource).add_handler(self._handler(resource))
+
+    def _find(self, api_version: str, kind: str) -> Resource | None:
+        """The resource of a kind, built in or defined by users."""
+        found = scheme.by_kind(api_version, kind)
+        if found is not None:
+            return found
+        group = api_version.rpartition("/")[0]
+        return next((r for r in self._custom.values() if (r.group, r.kind) == (group, kind)), None)
 
     def _handler(self, resource: Resource) -> Callable[[str, Any, Any], None]:
         def handle(event: str, old: Any, new: Any) -> None:
@@ -183,7 +210,7 @@ class GarbageCollector(Controller):
             return True
         if reference.uid in self._absent:
             return False
-        resource = scheme.by_kind(reference.apiVersion, reference.kind)
+        resource = self._find(reference.apiVersion, reference.kind)
         if resource is None:
             # A kind this server does not know: nothing can be said, so nothing is deleted.
             return True

@@ -14,6 +14,9 @@ from collections import Counter
 import msgspec
 
 from knarr.api import codec, conditions, scheme
+from knarr.api.apiextensions import v1 as apiextensions
+from knarr.api.apiextensions.custom import CustomResource
+from knarr.api.conditions import is_true
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
@@ -47,6 +50,7 @@ class NamespaceController(Controller):
         super().__init__(context)
         self._namespaces = self.watch(core.Namespace)
         self._resources = _deletable()
+        self._definitions = self.lister(apiextensions.CustomResourceDefinition)
 
     async def reconcile(self, key: Key) -> None:
         _, name = key
@@ -58,7 +62,7 @@ class NamespaceController(Controller):
         remaining: Counter[str] = Counter()
         finalizers: Counter[str] = Counter()
         failures: list[str] = []
-        for resource in self._resources:
+        for resource in (*self._resources, *self._custom()):
             try:
                 await self._empty(name, resource, remaining, finalizers)
             except StatusError as error:
@@ -69,6 +73,19 @@ class NamespaceController(Controller):
             self.queue.add_after(key, AGAIN_S)
             return
         await self._finalize(namespace)
+
+    def _custom(self) -> list[Resource]:
+        """The namespaced kinds that users have defined, in their storage version's place."""
+        found: list[Resource] = []
+        for definition in self._definitions.list():
+            served = [each for each in definition.spec.versions if each.served]
+            if (
+                definition.spec.scope == "Namespaced"
+                and served
+                and is_true(definition.status.conditions, "Established")
+            ):
+                found.append(CustomResource(definition, served[0]))
+        return found
 
     async def _empty(
         self, name: str, resource: Resource, remaining: Counter[str], finalizers: Counter[str]

@@ -1,6 +1,8 @@
-"""Custom resources: a definition's versions as ``Resource`` objects, with types, defaults and judgement of their own.
+"""Custom resources: a definition's versions as ``Resource`` objects, with types, defaults and judgement of
+their own.
 
-They behave as the built-in rows of ``scheme`` do: whoever has one can find its paths, its key prefix and its type.
+They behave as the built-in rows of ``scheme`` do: whoever has one can find its paths, its key prefix and its
+type.
 
 Neighbours: the API server registers them, controllers (garbage collector, namespaces) ask their paths.
 """
@@ -58,16 +60,18 @@ class CustomResource(Resource):
         self.schema = (version.schema.openAPIV3Schema if version.schema else None) or FREE_FORM
 
     @property
-    def type(self) -> Any:  # type: ignore[override]
+    def type(self) -> Any:
         """The struct, built when first asked for."""
         held = self.__dict__.get("_built")
         if held is None:
-            held = self.__dict__["_built"] = build_type(self.kind, self.api_version, self.schema)
-            held.CUSTOM = self
+            built: Any = build_type(self.kind, self.api_version, self.schema)
+            # By this the API server finds the schema's defaults and rules from an object alone.
+            built.CUSTOM = self
+            held = self.__dict__["_built"] = built
         return held
 
     @property
-    def list_type(self) -> Any:  # type: ignore[override]
+    def list_type(self) -> Any:
         return None
 
     def set_defaults(self, obj: Any) -> None:

@@ -1,8 +1,10 @@
-"""What a structural schema says beyond types: defaults, limits, patterns, choices, required fields. Pure, on plain data.
+"""What a structural schema says beyond types: defaults, limits, patterns, choices, required fields. Pure, on
+plain data.
 
 Rules in CEL (``x-kubernetes-validations``) are not evaluated yet.
 
-Upstream's counterpart is ``apiextensions-apiserver/pkg/apiserver/schema`` and ``kube-openapi/pkg/validation``.
+Upstream's counterpart is ``apiextensions-apiserver/pkg/apiserver/schema`` and
+``kube-openapi/pkg/validation``.
 """
 
 from __future__ import annotations
@@ -59,14 +61,20 @@ def check(value: Any, schema: Schema, path: str = "") -> list[FieldError]:
 
 def _number(value: float, schema: Schema, path: str) -> list[FieldError]:
     faults = []
-    if schema.minimum is not None and (value <= schema.minimum if schema.exclusiveMinimum else value < schema.minimum):
+    if schema.minimum is not None and (
+        value <= schema.minimum if schema.exclusiveMinimum else value < schema.minimum
+    ):
         word = "greater than" if schema.exclusiveMinimum else "greater than or equal to"
         faults.append(invalid_value(path, value, f"{path} in body should be {word} {schema.minimum}"))
-    if schema.maximum is not None and (value >= schema.maximum if schema.exclusiveMaximum else value > schema.maximum):
+    if schema.maximum is not None and (
+        value >= schema.maximum if schema.exclusiveMaximum else value > schema.maximum
+    ):
         word = "less than" if schema.exclusiveMaximum else "less than or equal to"
         faults.append(invalid_value(path, value, f"{path} in body should be {word} {schema.maximum}"))
     if schema.multipleOf and value % schema.multipleOf:
-        faults.append(invalid_value(path, value, f"{path} in body should be a multiple of {schema.multipleOf}"))
+        faults.append(
+            invalid_value(path, value, f"{path} in body should be a multiple of {schema.multipleOf}")
+        )
     return faults
 
 
@@ -135,14 +143,26 @@ def _object(value: dict[str, Any], schema: Schema, path: str) -> list[FieldError
 
 
 def _combined(value: Any, schema: Schema, path: str) -> list[FieldError]:
-    """``allOf``, ``anyOf``, ``oneOf`` and ``not``: here they only judge values, types are the structural part's."""
+    """``allOf``, ``anyOf``, ``oneOf`` and ``not``: here they only judge values, types are the structural
+    part's.
+    """
     faults: list[FieldError] = []
     for each in schema.allOf:
         faults += check(value, each, path)
     if schema.anyOf and all(check(value, each, path) for each in schema.anyOf):
-        faults.append(invalid_value(path, value, f"{path or '<root>'} in body must validate at least one schema (anyOf)"))
+        faults.append(
+            invalid_value(
+                path, value, f"{path or '<root>'} in body must validate at least one schema (anyOf)"
+            )
+        )
     if schema.oneOf and sum(1 for each in schema.oneOf if not check(value, each, path)) != 1:
-        faults.append(invalid_value(path, value, f"{path or '<root>'} in body must validate one and only one schema (oneOf)"))
+        faults.append(
+            invalid_value(
+                path, value, f"{path or '<root>'} in body must validate one and only one schema (oneOf)"
+            )
+        )
     if schema.not_ is not None and not check(value, schema.not_, path):
-        faults.append(invalid_value(path, value, f"{path or '<root>'} in body must not validate the schema (not)"))
+        faults.append(
+            invalid_value(path, value, f"{path or '<root>'} in body must not validate the schema (not)")
+        )
     return faults

@@ -1,6 +1,8 @@
-"""From a structural schema to structs: custom resources are decoded, checked and pruned as built-in kinds are, at C speed.
+"""From a structural schema to structs: custom resources are decoded, checked and pruned as built-in kinds
+are, at C speed.
 
-Each object with properties becomes a struct, built once per version of a definition. Everything is optional and None when absent, for a custom resource has no zero values.
+Each object with properties becomes a struct, built once per version of a definition. Everything is optional
+and None when absent, for a custom resource has no zero values.
 ``x-kubernetes-preserve-unknown-fields`` and embedded resources stay plain data.
 
 Neighbours: ``schema`` sets defaults and judges what types cannot say; ``custom`` puts both behind a resource.
@@ -25,7 +27,9 @@ _SCALARS: dict[str, Any] = {"string": str, "integer": int, "number": int | float
 
 
 def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProps) -> type[msgspec.Struct]:
-    """The struct of one kind; ``FACTS`` on it and on its parts tell list types, as ``api.facts`` does for built-in ones."""
+    """The struct of one kind; ``FACTS`` on it and on its parts tell list types, as ``api.facts`` does for
+    built-in ones.
+    """
     members: list[Any] = [
         ("apiVersion", str, msgspec.field(default_factory=partial(str, api_version))),
         ("kind", str, msgspec.field(default_factory=partial(str, kind))),
@@ -34,7 +38,13 @@ def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProp
     own, facts = _members(kind, {k: v for k, v in schema.properties.items() if k not in _OWN})
     members += own
     return msgspec.defstruct(
-        kind, members, bases=(Struct,), kw_only=True, omit_defaults=True, namespace={"FACTS": facts}, module=__name__
+        kind,
+        members,
+        bases=(Struct,),
+        kw_only=True,
+        omit_defaults=True,
+        namespace={"FACTS": facts},
+        module=__name__,
     )
 
 
@@ -50,7 +60,9 @@ def _members(
         usable = field.isidentifier() and not keyword.iskeyword(field) and not field.startswith("_")
         attribute = field if usable and field not in ("FACTS", "CUSTOM") else f"field{number}_"
         kind = _type(f"{name}_{attribute}", schema)
-        members.append((attribute, kind if kind is Any else kind | None, msgspec.field(default=None, name=field)))
+        members.append(
+            (attribute, kind if kind is Any else kind | None, msgspec.field(default=None, name=field))
+        )
         facts[field] = FieldFacts(
             list_type=schema.xKubernetesListType or "",
             list_keys=tuple(schema.xKubernetesListMapKeys),
@@ -69,7 +81,13 @@ def _type(name: str, schema: apiextensions.JSONSchemaProps) -> Any:
         if schema.properties:
             members, facts = _members(name, schema.properties)
             return msgspec.defstruct(
-                name, members, bases=(Struct,), kw_only=True, omit_defaults=True, namespace={"FACTS": facts}, module=__name__
+                name,
+                members,
+                bases=(Struct,),
+                kw_only=True,
+                omit_defaults=True,
+                namespace={"FACTS": facts},
+                module=__name__,
             )
         if isinstance(schema.additionalProperties, apiextensions.JSONSchemaProps):
             return dict[str, _type(name, schema.additionalProperties)]  # type: ignore[misc]
@@ -82,4 +100,6 @@ def _type(name: str, schema: apiextensions.JSONSchemaProps) -> Any:
 
 
 def _empty(name: str) -> Any:
-    return msgspec.defstruct(name, [], bases=(Struct,), kw_only=True, namespace={"FACTS": {}}, module=__name__)
+    return msgspec.defstruct(
+        name, [], bases=(Struct,), kw_only=True, namespace={"FACTS": {}}, module=__name__
+    )

@@ -24,7 +24,15 @@ class NamespaceLifecycle(Plugin):
         """The registry exists only after the chain it is part of."""
         self._namespaces = namespaces
 
+    async def mutate(self, attributes: Attributes) -> None:
+        # Before any other plug-in: nobody should wait for an account in a namespace that is not there.
+        self._check(attributes)
+
     async def validate(self, attributes: Attributes) -> None:
+        # And after them: the namespace may have begun to go while they took their time.
+        self._check(attributes)
+
+    def _check(self, attributes: Attributes) -> None:
         if (
             attributes.operation == "DELETE"
             and attributes.is_("", "namespaces")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from knarr.api import codec
-from knarr.api.errors import StatusError, bad_request, conflict
+from knarr.api.errors import FieldError, StatusError, conflict, invalid, invalid_value, not_supported
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver.registry.strategy import Strategy
@@ -32,13 +32,18 @@ class Decision:
 
 def check_options(options: meta.DeleteOptions) -> None:
     """Refuse options that contradict each other. Raises ``StatusError``."""
-    if options.orphanDependents is not None and options.propagationPolicy is not None:
-        raise bad_request("orphanDependents and deletionPropagation cannot be both set")
     policy = options.propagationPolicy
+    faults: list[FieldError] = []
     if policy is not None and policy not in ("Orphan", "Background", "Foreground"):
-        raise bad_request(
-            f"invalid propagation policy {policy!r}, must be Foreground, Background, Orphan or unset"
-        )
+        choices = ("Background", "Foreground", "Orphan", "nil")
+        faults.append(not_supported("propagationPolicy", policy, choices))
+    if options.dryRun and options.dryRun != ["All"]:
+        faults.append(not_supported("dryRun", options.dryRun, ("All",)))
+    if options.orphanDependents is not None and policy is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        faults.append(invalid_value("propagationPolicy", policy, detail))
+    if faults:
+        raise invalid("meta.k8s.io", "DeleteOptions", "", faults)
 
 
 def check_preconditions(
