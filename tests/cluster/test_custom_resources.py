@@ -146,6 +146,8 @@ def test_kubectl_sees_columns_short_names_and_versions(knarr_cluster: ClusterRun
             "Age",
         ]
         assert table["rows"][0]["cells"][:3] == ["nightly", "* * * * */5", 1]
+        group = body(await cluster.client.raw("GET", ROOT))
+        assert group["preferredVersion"]["version"] == "v1"
         resources = body(await cluster.client.raw("GET", f"{ROOT}/v1"))["resources"]
         assert resources[0]["shortNames"] == ["ct"]
         other = body(await cluster.client.raw("GET", f"{ROOT}/v1beta1/namespaces/default/crontabs/nightly"))

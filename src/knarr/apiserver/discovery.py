@@ -9,6 +9,7 @@ Upstream's counterpart is ``apiserver/pkg/endpoints/discovery``.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,8 +117,8 @@ class Discovery:
         return known + sorted(found - set(known))
 
     def _versions(self, group: str) -> list[str]:
-        # All served versions are GA: the higher number is preferred.
-        return sorted((version for g, version in self._by_version if g == group), reverse=True)
+        """A group's versions, the preferred one first."""
+        return sorted((version for g, version in self._by_version if g == group), key=_preference)
 
     def _group(self, group: str) -> dict[str, Any]:
         versions = [
@@ -135,6 +136,18 @@ class Discovery:
             for version in self._versions(group)
         ]
         return {"metadata": {"name": group} if group else {}, "versions": versions}
+
+
+_VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?")
+
+
+def _preference(version: str) -> tuple[int, int, int, str]:
+    """Stable before beta before alpha, the higher number first; anything else last, by name."""
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return (3, 0, 0, version)
+    major, stage, minor = match.groups()
+    return ({None: 0, "beta": 1, "alpha": 2}[stage], -int(major), -int(minor or 0), version)
 
 
 def _aggregated(groups: list[dict[str, Any]]) -> dict[str, Any]:

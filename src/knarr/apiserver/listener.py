@@ -37,6 +37,10 @@ MAX_HEAD_BYTES = 64 * 1024
 GZIP_FROM_BYTES = 128 * 1024
 
 
+#: Certificates whose identity is remembered; more than that come only from a client that makes them up.
+MAX_KNOWN_PEERS = 4096
+
+
 class Listener:
     """Serves ``server`` on one address."""
 
@@ -45,6 +49,7 @@ class Listener:
         self._host = host
         self._port = port
         self._tls = tls
+        self._peers = PeerReader()
 
     async def run(self) -> None:
         """Listen until cancelled; then let requests under way finish for a moment."""
@@ -87,7 +92,7 @@ class Listener:
             headers=headers,
             body=body,
             remote=http.remote or "",
-            peer=_peer(http),
+            peer=self._peers.read(http),
             can_tunnel=upgrading,
             raw_headers=list(http.headers.items()) if upgrading else [],
         )
@@ -145,27 +150,32 @@ async def _streamed(http: web.BaseRequest, response: Response) -> web.StreamResp
     return answer
 
 
-def _peer(http: web.BaseRequest) -> UserInfo | None:
-    """The identity in the client certificate, read once a connection."""
-    transport = http.transport
-    if transport is None:
-        return None
-    held: UserInfo | bool | None = getattr(http.protocol, "knarr_peer", False)
-    if not isinstance(held, bool):
-        return held
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    found = None
-    der = tls.getpeercert(binary_form=True) if tls is not None else None
-    if der:
-        subject = x509.load_der_x509_certificate(der).subject
-        names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-        if names:
-            found = UserInfo(names[0], groups)
-    with contextlib.suppress(AttributeError):
-        # The protocol object lives as long as the connection, which is just how long this holds.
-        http.protocol.knarr_peer = found  # type: ignore[attr-defined]
-    return found
+class PeerReader:
+    """The identity in a connection's client certificate. The handshake has verified it; reading it is what costs,
+    and a cluster has few certificates, so each is read once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, UserInfo | None] = {}
+
+    def read(self, http: web.BaseRequest) -> UserInfo | None:
+        transport = http.transport
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport is not None else None
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if not der:
+            return None
+        if der not in self._known:
+            if len(self._known) >= MAX_KNOWN_PEERS:
+                self._known.clear()
+            self._known[der] = _identity(der)
+        return self._known[der]
+
+
+def _identity(der: bytes) -> UserInfo | None:
+    subject = x509.load_der_x509_certificate(der).subject
+    names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    return UserInfo(names[0], groups) if names else None
 
 
 async def _tunnel(http: web.BaseRequest, tunnel: Tunnel) -> web.StreamResponse:
