@@ -54,7 +54,7 @@ def test_every_node_gets_one_and_a_new_node_too(knarr_cluster: ClusterRunner) ->
         await settled(cluster, before + 1)
         assert "late" in await placed(cluster)
 
-    knarr_cluster.run(scenario)
+    knarr_cluster.run(scenario, nodes=3)
 
 
 def test_only_selected_nodes_get_one_and_lose_it_with_the_label(knarr_cluster: ClusterRunner) -> None:
@@ -70,7 +70,7 @@ def test_only_selected_nodes_get_one_and_lose_it_with_the_label(knarr_cluster: C
         await cluster.sleep(40)
         assert await placed(cluster) == []
 
-    knarr_cluster.run(scenario)
+    knarr_cluster.run(scenario, nodes=3)
 
 
 def test_a_cordoned_node_keeps_its_daemon(knarr_cluster: ClusterRunner) -> None:
@@ -85,7 +85,7 @@ def test_a_cordoned_node_keeps_its_daemon(knarr_cluster: ClusterRunner) -> None:
         await cluster.sleep(40)
         assert first in await placed(cluster), "a daemon tolerates a cordon"
 
-    knarr_cluster.run(scenario)
+    knarr_cluster.run(scenario, nodes=3)
 
 
 def test_an_update_replaces_one_at_a_time(knarr_cluster: ClusterRunner) -> None:
@@ -108,7 +108,7 @@ def test_an_update_replaces_one_at_a_time(knarr_cluster: ClusterRunner) -> None:
         assert lowest >= count - 1
         await settled(cluster, count)
 
-    knarr_cluster.run(scenario)
+    knarr_cluster.run(scenario, nodes=3)
 
 
 def test_on_delete_waits_for_the_user(knarr_cluster: ClusterRunner) -> None:
@@ -119,4 +119,4 @@ def test_on_delete_waits_for_the_user(knarr_cluster: ClusterRunner) -> None:
         await cluster.sleep(120)
         assert {image_of(pod) for pod in await cluster.pods("app=agent")} == {"app:1"}
 
-    knarr_cluster.run(scenario)
+    knarr_cluster.run(scenario, nodes=3)

@@ -147,7 +147,7 @@ def test_a_host_port_is_given_once_a_node(knarr_cluster: ClusterRunner) -> None:
 
 def test_the_more_important_pod_is_scheduled_first(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        important = scheduling.PriorityClass(metadata=meta.ObjectMeta(name="important"), value=1000)
+        important = scheduling.PriorityClass(metadata=meta.ObjectMeta(name="important"), value=1000, preemptionPolicy="Never")
         await cluster.client.create(important)
         await cluster.client.create(pod("blocker", cpu="1"))
         await cluster.sleep(2)

@@ -66,7 +66,7 @@ def test_unknown_metadata_of_a_deployment_is_found(knarr_cluster: ClusterRunner)
         applied = json.dumps(body).encode()
         query = {"fieldManager": "mgr", "fieldValidation": "Strict"}
         status, answer, _ = await warnings(cluster, "PATCH", api.path("web"), applied, APPLY, **query)
-        assert status >= 400 and "unknownMeta" in answer["message"]
+        assert status >= 400 and ".metadata.unknownMeta: field not declared in schema" in answer["message"]
         assert not await api.exists("web")
 
     knarr_cluster.run(scenario, **API_ONLY)

@@ -219,6 +219,15 @@ def not_acceptable(accepted: Sequence[str]) -> StatusError:
     return _error(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(accepted)}")
 
 
+def no_table(group: str, resource: str) -> StatusError:
+    """The kind has no metadata, and so nothing a table's rows could be made of."""
+    return _error(
+        406,
+        "NotAcceptable",
+        f"the resource {qualified(group, resource)} does not support being converted to a Table",
+    )
+
+
 def gone(message: str) -> StatusError:
     return _error(410, "Gone", message)
 

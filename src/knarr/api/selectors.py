@@ -99,6 +99,11 @@ class LabelSelector:
         """Whether everything matches."""
         return not self.requirements and not self.selects_nothing
 
+    @property
+    def exact(self) -> tuple[tuple[str, str], ...]:
+        """Labels that must have one value each: a part of what must match."""
+        return self._exact
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         if self.selects_nothing:
             return False

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -99,18 +99,13 @@ class Cache:
     def get(self, key: str) -> Entry | None:
         return self._entries.get(key)
 
-    def scan(self, prefix: str, *, start: str = "") -> Iterator[Entry]:
+    def scan(self, prefix: str, *, start: str = "") -> list[Entry]:
         """The entries whose key begins with ``prefix``, in order, from ``start`` on."""
-        keys = self._keys
-        index = bisect_left(keys, max(prefix, start))
-        entries = self._entries
-        if prefix == self.prefix and index == 0:
-            for key in keys:
-                yield entries[key]
-            return
-        while index < len(keys) and keys[index].startswith(prefix):
-            yield entries[keys[index]]
-            index += 1
+        keys, entries = self._keys, self._entries
+        first = bisect_left(keys, max(prefix, start))
+        # A key begins with the prefix exactly if it sorts before the prefix with its last letter raised by one.
+        last = bisect_left(keys, prefix[:-1] + chr(ord(prefix[-1]) + 1), lo=first)
+        return [entries[key] for key in keys[first:last]]
 
     def since(self, revision: int) -> list[Change]:
         """The changes after ``revision``. Raises ``StatusError`` 410 Expired when some are no longer known."""

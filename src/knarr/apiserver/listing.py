@@ -199,6 +199,11 @@ def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, name: st
         entries = [found] if found else []
     elif by_name:
         entries = [entry for entry in entries if entry.name == by_name]
+    exact = wanted.labels.exact if wanted.labels is not None else ()
+    if exact:
+        # The usual selector asks for values; one pass for one of them leaves little for the full question.
+        label, value = exact[0]
+        entries = [entry for entry in entries if entry.labels.get(label) == value]
     if wanted.labels is not None or wanted.fields is not None:
         entries = [entry for entry in entries if _matches(entry, wanted)]
     chosen = list(entries)

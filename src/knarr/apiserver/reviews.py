@@ -10,8 +10,9 @@ from typing import Any
 from knarr.api import codec
 from knarr.api.authentication import v1 as authentication
 from knarr.api.authorization import v1 as authorization
-from knarr.api.errors import StatusError, bad_request
+from knarr.api.errors import StatusError, bad_request, no_table
 from knarr.api.scheme import Resource
+from knarr.apiserver import negotiation
 from knarr.apiserver.authentication import Authenticator, with_group
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.rbac import Question, RbacAuthorizer
@@ -46,7 +47,10 @@ class Reviews:
         self._clock = clock
 
     async def handle(self, request: Request, resource: Resource) -> Response:
-        """POST of a review. Raises ``StatusError`` 400."""
+        """POST of a review. Raises ``StatusError`` 400, and 406 where anything but the review itself is wanted."""
+        output = negotiation.choose(request.headers.get("accept", ""))
+        if output.form != negotiation.JSON:
+            raise no_table(resource.group, resource.plural)
         review = decode_object(request, resource, resource.type)
         answer = {
             "tokenreviews": self._token,
@@ -57,7 +61,9 @@ class Reviews:
             "selfsubjectreviews": self._who,
         }[resource.plural]
         answer(request, review)
-        return Response(201, codec.encode(review))
+        return Response(
+            201, negotiation.to_wire(codec.encode(review), output), content_type=output.content_type
+        )
 
     def _token(self, request: Request, review: authentication.TokenReview) -> None:
         audiences = tuple(review.spec.audiences) or (ISSUER,)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 
@@ -321,7 +322,8 @@ class _Wait:
             if not await wait_until(
                 lambda: self._serving(client), clock=clock, timeout_s=API_TIMEOUT_S, pause_s=0.01
             ):
-                raise UpError(f"the API server does not answer: see {logs / 'apiserver.log'}")
+                log = logs / "apiserver.log"
+                raise UpError(f"the API server does not answer; it said last: {_last_line(log)}; see {log}")
             self._say("API server ready")
             timeout_s = NODES_TIMEOUT_S + self._simulated_count * SIMULATED_NODE_TIMEOUT_S
             # A long list is not asked for as often.
@@ -355,3 +357,10 @@ class _Wait:
             and condition.status == "True"
             and (condition.lastHeartbeatTime or "") >= self._fresh_since
         )
+
+
+def _last_line(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = log.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return "nothing"

@@ -193,7 +193,24 @@ class GarbageCollector(Controller):
             if dangling or waiting:
                 await self._strike(node, [reference.uid for reference in (*dangling, *waiting)])
         elif live.ownerReferences:
+            if waiting and self._in_a_circle(node):
+                await self._unblock(node, live)
             await self._delete(node, self._policy(node, live, bool(waiting)))
+
+    def _in_a_circle(self, node: Node) -> bool:
+        """Whether a dependent of ``node`` is itself waiting for dependents, of which ``node`` may be one.
+
+        It may also not be: then an owner goes a little early, which is better than two that wait for each other.
+        """
+        dependents = (self._nodes.get(uid) for uid in self._dependents.get(node.uid, ()))
+        return any(each is not None and each.waits_for_dependents for each in dependents)
+
+    async def _unblock(self, node: Node, live: meta.ObjectMeta) -> None:
+        """Let the object's owners go without waiting for it."""
+        references = [
+            {**codec.to_dict(reference), "blockOwnerDeletion": False} for reference in live.ownerReferences
+        ]
+        await self._patch(node, {"metadata": {"ownerReferences": references, "uid": node.uid}})
 
     def _policy(self, node: Node, live: meta.ObjectMeta, owner_waits: bool) -> str:
         if owner_waits and self._dependents.get(node.uid):

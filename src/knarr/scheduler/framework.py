@@ -92,7 +92,14 @@ class FitError(Exception):
         self.plugins = plugins
         #: Node name -> reasons, for whoever asks why.
         self.rejected = rejected
-        super().__init__(self.message())
+        #: The nodes that might take the pod if others went; None if none would.
+        self.resolvable: Mask | None = None
+        #: What preemption had to say, added to the message.
+        self.preemption = ""
+        super().__init__()
+
+    def __str__(self) -> str:
+        return self.message()
 
     def message(self) -> str:
         """``0/3 nodes are available: 1 Insufficient cpu, 2 node(s) …``, as upstream writes it."""
@@ -100,7 +107,8 @@ class FitError(Exception):
         if not self.reasons:
             return f"{text}." if self.nodes else "no nodes available to schedule pods"
         parts = sorted(f"{count} {reason}" for reason, count in self.reasons.items())
-        return f"{text}: {', '.join(parts)}."
+        tail = f" {self.preemption}" if self.preemption else ""
+        return f"{text}: {', '.join(parts)}.{tail}"
 
 
 @dataclass(slots=True)
@@ -176,6 +184,18 @@ class Framework:
         best = np.flatnonzero(total == total.max())
         return int(best[tie_break % len(best)])
 
+    def fits(self, pod: core.Pod, table: NodeTable, row: int) -> bool:
+        """Whether one node can take the pod as things stand; for preemption, which asks about imagined
+        states.
+        """
+        state = CycleState(PodLoad.of(pod))
+        for plugin in self.plugins:
+            if plugin.pre_filter(state, pod, table) is not None:
+                return False
+            if any(rejection.mask[row] for rejection in plugin.filter(state, pod, table)):
+                return False
+        return True
+
     def reserve(self, placement: Placement, pod: core.Pod) -> None:
         for plugin in self.plugins:
             plugin.reserve(placement.state, pod, placement.node)
@@ -208,7 +228,13 @@ def _fit_error(table: NodeTable, rejections: list[tuple[str, Rejection]]) -> Fit
             reasons[rejection.reason] += 1
             plugins.add(plugin)
             rejected.setdefault(table.name_of(row), []).append(rejection.reason)
-    return FitError(len(table), reasons, plugins, rejected)
+    error = FitError(len(table), reasons, plugins, rejected)
+    hopeless = np.zeros(table.size, np.bool_)
+    for _, rejection in rejections:
+        if rejection.unresolvable:
+            hopeless |= rejection.mask
+    error.resolvable = table.present & ~hopeless
+    return error
 
 
 def normalized(values: Scores, feasible: Mask, *, reverse: bool = False) -> Scores:

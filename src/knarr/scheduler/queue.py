@@ -35,15 +35,19 @@ HINTS: dict[tuple[str, str], frozenset[str]] = {
             "NodeAffinity",
             "NodePorts",
             "NodeResourcesFit",
+            "PodTopologySpread",
+            "InterPodAffinity",
+            "VolumeBinding",
             "",
         )
     ),
     ("Node", "allocatable"): frozenset(("NodeResourcesFit",)),
-    ("Node", "labels"): frozenset(("NodeAffinity",)),
+    ("Node", "labels"): frozenset(("NodeAffinity", "PodTopologySpread", "InterPodAffinity")),
     ("Node", "taints"): frozenset(("TaintToleration", "NodeUnschedulable")),
+    ("Pod", ADDED): frozenset(("PodTopologySpread", "InterPodAffinity")),
     ("Volume", ADDED): frozenset(("VolumeBinding",)),
     ("Volume", MODIFIED): frozenset(("VolumeBinding",)),
-    ("Pod", DELETED): frozenset(("NodeResourcesFit", "NodePorts")),
+    ("Pod", DELETED): frozenset(("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity")),
 }
 
 
@@ -160,6 +164,9 @@ class SchedulingQueue:
             self._later(queued, UNSCHEDULABLE_S)
 
     def _back_off(self, queued: QueuedPod) -> None:
+        held = self._timers.pop(queued.key, None)
+        if held is not None:
+            held.cancel()
         left_s = queued.failed_s + queued.backoff_s() - self._clock.monotonic_s()
         if left_s <= 0:
             self._activate(queued)

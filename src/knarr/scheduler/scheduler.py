@@ -16,6 +16,7 @@ from knarr.api import codec, conditions
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.api.policy import v1 as policy
 from knarr.api.storage import v1 as storage
 from knarr.client.client import STRATEGIC_MERGE_PATCH, Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
@@ -28,6 +29,7 @@ from knarr.kit.tasks import TaskSet
 from knarr.scheduler.framework import FitError, Framework, Placement
 from knarr.scheduler.plugins import default_plugins
 from knarr.scheduler.plugins.volumes import BindingTimeout, VolumeBinding
+from knarr.scheduler.preemption import Candidate, may_preempt, preempt
 from knarr.scheduler.queue import QueuedPod, SchedulingQueue
 from knarr.scheduler.table import NodeTable, PodLoad
 
@@ -36,6 +38,8 @@ log = get_logger("scheduler")
 NAME = "default-scheduler"
 #: Bindings under way at once.
 BIND_LIMIT = 64
+#: Pods remembered with the victims they wait for.
+PREEMPTING_LIMIT = 1024
 
 
 class Scheduler:
@@ -57,11 +61,17 @@ class Scheduler:
         self._name = name
         self.table = NodeTable()
         self.framework = framework or Framework(
-            [*default_plugins(), VolumeBinding(client, factory, clock=clock)]
+            [
+                *default_plugins(factory.informer(core.Namespace).lister),
+                VolumeBinding(client, factory, clock=clock),
+            ]
         )
         self.queue = SchedulingQueue(clock)
         self._recorder = EventRecorder(client, name, clock=clock, chance=chance)
         self._assumed: dict[str, str] = {}
+        #: For a pod that preempted: the victims it waits for.
+        self._preempting: dict[str, set[str]] = {}
+        self._budgets = factory.informer(policy.PodDisruptionBudget).lister
         self._others: list[Informer[Any]] = []
         self._nodes = factory.informer(core.Node)
         self._pods = factory.informer(core.Pod)
@@ -118,6 +128,7 @@ class Scheduler:
                 pod, self.table, signature=signature_of(pod), tie_break=self._chance.index(1 << 30)
             )
         except FitError as error:
+            self._preempt(pod, error)
             self.queue.failed(queued, frozenset(error.plugins or {""}), moves=moves)
             self._binding.spawn(self._report(pod, str(error)))
             return None
@@ -129,6 +140,68 @@ class Scheduler:
         self.table.add_pod(placement.node, pod.metadata.uid, placement.state.load)
         self.framework.reserve(placement, pod)
         return placement
+
+    def _preempt(self, pod: core.Pod, error: FitError) -> None:
+        """Make room by taking less important pods away, if that helps; says in ``error`` what came of it."""
+        count = len(self.table)
+        if not count or error.resolvable is None:
+            return
+        unhelped = count - int(error.resolvable.sum())
+        parts = [f"{unhelped} Preemption is not helpful for scheduling"] if unhelped else []
+        chosen = None
+        if not may_preempt(pod):
+            error.preemption = "preemption: not eligible due to preemptionPolicy=Never."
+            return
+        if pod.metadata.uid in self._preempting and self._still_leaving(pod):
+            error.preemption = "preemption: not eligible due to a terminating pod on the nominated node."
+            return
+        if error.resolvable.any():
+            chosen = preempt(pod, self.table, self.framework, self._budgets.list(), helped=error.resolvable)
+            if chosen is None:
+                parts.append(f"{int(error.resolvable.sum())} No preemption victims found for incoming pod")
+        if chosen is None:
+            error.preemption = f"preemption: 0/{count} nodes are available: {', '.join(sorted(parts))}."
+            return
+        if len(self._preempting) >= PREEMPTING_LIMIT:
+            self._preempting.clear()
+        self._preempting[pod.metadata.uid] = {victim.metadata.uid for victim in chosen.victims}
+        self._binding.spawn(self._evict(pod, chosen))
+
+    def _still_leaving(self, pod: core.Pod) -> bool:
+        """Whether a victim of this pod has not gone yet."""
+        held = {load.pod.metadata.uid for row in self.table.rows() for load in self.table.pods_on(row)}
+        return bool(self._preempting[pod.metadata.uid] & held)
+
+    async def _evict(self, pod: core.Pod, chosen: Candidate) -> None:
+        """Delete the victims and note on the pod where it is going to fit."""
+        for victim in chosen.victims:
+            namespace, name = victim.metadata.namespace, victim.metadata.name
+            condition = core.PodCondition(
+                type="DisruptionTarget",
+                status="True",
+                reason="PreemptionByScheduler",
+                message=f"{self._name}: preempting to accommodate a higher priority pod",
+                lastTransitionTime=rfc3339(self._clock.now()),
+            )
+            patch = {"status": {"conditions": [codec.to_dict(condition)]}}
+            try:
+                await self._client.patch(core.Pod, name, patch, namespace=namespace, subresource="status")
+                await self._client.delete(core.Pod, name, namespace=namespace, uid=victim.metadata.uid)
+            except (StatusError, TransportError) as error:
+                log.debug("victim not deleted", pod=f"{namespace}/{name}", error=error)
+                continue
+            message = f"Preempted by pod {pod.metadata.uid} on node {chosen.node}"
+            self._recorder.event(victim, NORMAL, "Preempted", message)
+        try:
+            await self._client.patch(
+                core.Pod,
+                pod.metadata.name,
+                {"status": {"nominatedNodeName": chosen.node}},
+                namespace=pod.metadata.namespace,
+                subresource="status",
+            )
+        except (StatusError, TransportError) as error:
+            log.debug("nomination not written", pod=pod.metadata.name, error=error)
 
     async def _bind(self, queued: QueuedPod, placement: Placement) -> None:
         pod = queued.pod
@@ -218,7 +291,10 @@ class Scheduler:
         if new.spec.nodeName:
             self.queue.remove(new.metadata.namespace, new.metadata.name)
             self._assumed.pop(new.metadata.uid, None)
-            if old is None or not old.spec.nodeName or old.spec != new.spec:
+            self._preempting.pop(new.metadata.uid, None)
+            if old is None or not old.spec.nodeName:
+                self.queue.event("Pod", ADDED)
+            if old is None or _counts_differently(old, new):
                 self.table.add_pod(new.spec.nodeName, new.metadata.uid, PodLoad.of(new))
             return
         self._pod_waits(old, new)
@@ -243,6 +319,15 @@ class Scheduler:
             self._assumed.pop(pod.metadata.uid, None)
             self.table.remove_pod(node, pod.metadata.uid)
             self.queue.event("Pod", DELETED)
+
+
+def _counts_differently(old: core.Pod, new: core.Pod) -> bool:
+    """Whether a pod on a node takes something else now, or is another to those who look for company."""
+    return (
+        old.spec != new.spec
+        or old.metadata.labels != new.metadata.labels
+        or old.metadata.deletionTimestamp != new.metadata.deletionTimestamp
+    )
 
 
 def signature_of(pod: core.Pod) -> bytes:

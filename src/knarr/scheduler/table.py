@@ -13,7 +13,7 @@ Upstream's counterpart is ``pkg/scheduler/internal/cache`` with its snapshot; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,15 +42,22 @@ GROWTH = 64
 
 @dataclass(frozen=True, slots=True)
 class PodLoad:
-    """What one pod takes from a node."""
+    """What one pod takes from a node, and the pod itself (shared; not to be changed)."""
 
     requests: Amounts
     scoring: tuple[int, int]
     ports: tuple[tuple[str, str, int], ...]
+    pod: core.Pod
 
     @classmethod
     def of(cls, pod: core.Pod) -> PodLoad:
-        return cls(requests(pod), scoring_requests(pod), tuple(host_ports(pod)))
+        return cls(requests(pod), scoring_requests(pod), tuple(host_ports(pod)), pod)
+
+
+#: Which pods a count counts; equal keys share one column.
+Matcher = Callable[[core.Pod], bool]
+#: Columns of counted pods kept; beyond this they are made anew when asked for.
+TRACK_LIMIT = 512
 
 
 @dataclass(slots=True)
@@ -79,6 +86,10 @@ class NodeTable:
         self._labels: dict[tuple[str, str | None], Mask] = {}
         self._ports: dict[tuple[str, int], dict[int, list[str]]] = {}
         self._images: dict[str, dict[int, int]] = {}
+        self._domains: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
+        self._tracked: dict[Hashable, tuple[Matcher, NDArray[np.int64]]] = {}
+        #: Pods that keep others away or draw them near: few, so they are looked through one by one.
+        self.choosy: dict[str, tuple[int, core.Pod]] = {}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -140,6 +151,7 @@ class NodeTable:
         self.present[row] = False
         self._free.append(row)
         self._labels.clear()
+        self._domains.clear()
         self.generation += 1
 
     def add_pod(self, node: str, uid: str, load: PodLoad) -> None:
@@ -181,6 +193,35 @@ class NodeTable:
                 found[row] = value
         return found
 
+    def domains(self, key: str) -> tuple[NDArray[np.int64], list[str]]:
+        """For each node the number of its value of a label (-1 without one), and the values by number."""
+        held = self._domains.get(key)
+        if held is None:
+            ids = np.full(self.size, -1, np.int64)
+            numbers: dict[str, int] = {}
+            for row, value in self.label_values(key).items():
+                ids[row] = numbers.setdefault(value, len(numbers))
+            held = self._domains[key] = (ids, list(numbers))
+        return held
+
+    def count_pods(self, key: Hashable, matches: Matcher) -> NDArray[np.int64]:
+        """How many pods on each node ``matches`` accepts; kept up to date under ``key`` from then on."""
+        held = self._tracked.get(key)
+        if held is not None and len(held[1]) == self.size:
+            return held[1]
+        counts = np.zeros(self.size, np.int64)
+        for row in self._index.values():
+            counts[row] = sum(1 for load in self.pods_on(row) if matches(load.pod))
+        if len(self._tracked) >= TRACK_LIMIT:
+            self._tracked.clear()
+        self._tracked[key] = (matches, counts)
+        return counts
+
+    def pods_on(self, row: int) -> list[PodLoad]:
+        """The pods counted on a node."""
+        held = self._rows[row]
+        return list(held.pods.values()) if held is not None else []
+
     def port_users(self, protocol: str, port: int) -> dict[int, list[str]]:
         """By row, the addresses on which a host port is taken."""
         return self._ports.get((protocol, port), {})
@@ -219,6 +260,7 @@ class NodeTable:
         self.allocatable[row] = [offered.get(name, 0) for name in self.resources]
         self.present[row] = True
         self._labels.clear()
+        self._domains.clear()
         for image in node.status.images:
             for name in image.names:
                 self._images.setdefault(name, {})[row] = image.sizeBytes or 0
@@ -270,6 +312,17 @@ class NodeTable:
             if column is not None:
                 line[column] += sign * value
         line[self._column[PODS]] += sign
+        for matches, counts in self._tracked.values():
+            if row < len(counts) and matches(load.pod):
+                counts[row] += sign
+        affinity = load.pod.spec.affinity
+        if affinity is not None and (
+            affinity.podAffinity is not None or affinity.podAntiAffinity is not None
+        ):
+            if sign > 0:
+                self.choosy[load.pod.metadata.uid] = (row, load.pod)
+            else:
+                self.choosy.pop(load.pod.metadata.uid, None)
         self.scored[row, 0] += sign * load.scoring[0]
         self.scored[row, 1] += sign * load.scoring[1]
 

@@ -41,7 +41,7 @@ PATHS = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(["POST", "PATCH", "DELETE"]), SHAPED), max_size=12))
 def test_no_json_makes_the_server_fail(requests: list[tuple[str, str, object]]) -> None:
     async def scenario() -> None:
@@ -57,7 +57,7 @@ def test_no_json_makes_the_server_fail(requests: list[tuple[str, str, object]]) 
     run(scenario())
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.binary(max_size=60), max_size=10), st.sampled_from(
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/json-patch+json", ""]
 ))
@@ -74,7 +74,7 @@ def test_no_bytes_make_the_server_fail(bodies: list[bytes], kind: str) -> None:
     run(scenario())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(
     st.sampled_from(["labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "timeoutSeconds",
                      "resourceVersionMatch", "sendInitialEvents", "includeObject", "pretty"]),
