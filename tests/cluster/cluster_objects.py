@@ -88,7 +88,9 @@ async def sets(cluster: InProcessCluster) -> dict[str, apps.ReplicaSet]:
     return {image_of(each): each for each in await cluster.client.list(apps.ReplicaSet, namespace=NS)}
 
 
-async def deployed(cluster: InProcessCluster, name: str = "web", *, timeout_s: float = 120) -> apps.Deployment:
+async def deployed(
+    cluster: InProcessCluster, name: str = "web", *, timeout_s: float = 120
+) -> apps.Deployment:
     """Until a rollout is complete, as ``kubectl rollout status``."""
 
     async def complete() -> apps.Deployment | None:

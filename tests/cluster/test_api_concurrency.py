@@ -40,7 +40,8 @@ def test_a_hundred_blind_patches_at_once_are_all_there(knarr_cluster: ClusterRun
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.client.create(config_map("a"))
         patches = [
-            cluster.client.patch(core.ConfigMap, "a", {"data": {f"k{number}": "v"}}, namespace=NS) for number in range(100)
+            cluster.client.patch(core.ConfigMap, "a", {"data": {f"k{number}": "v"}}, namespace=NS)
+            for number in range(100)
         ]
         await asyncio.gather(*patches)
         assert len((await cluster.client.get(core.ConfigMap, "a", namespace=NS)).data) == 100
@@ -151,12 +152,17 @@ def test_a_cluster_that_is_started_again_on_its_store_brings_everything_back() -
         async with InProcessCluster(nodes=2, clock=clock, store=store) as cluster:
             await cluster.client.create(deployment(replicas=3))
             await deployed(cluster)
-            before = {each.metadata.uid: each.status.containerStatuses[0].containerID for each in await cluster.pods()}
+            before = {
+                each.metadata.uid: each.status.containerStatuses[0].containerID
+                for each in await cluster.pods()
+            }
         await clock.sleep(600)
         async with InProcessCluster(nodes=2, clock=clock, store=store, seed=1) as cluster:
             await cluster.sleep(60)
             pods = await cluster.pods()
-            assert {each.metadata.uid for each in pods} == before.keys() and all(is_ready(each) for each in pods)
+            assert {each.metadata.uid for each in pods} == before.keys() and all(
+                is_ready(each) for each in pods
+            )
             # The machines were new, so the containers are; the pods are the same.
             assert not {each.status.containerStatuses[0].containerID for each in pods} & set(before.values())
             await cluster.client.patch(apps.Deployment, "web", {"spec": {"replicas": 5}}, namespace=NS)
@@ -167,7 +173,9 @@ def test_a_cluster_that_is_started_again_on_its_store_brings_everything_back() -
 
 
 @pytest.mark.parametrize("count", [400])
-def test_a_large_list_is_one_answer_and_a_small_one_in_pages(knarr_cluster: ClusterRunner, count: int) -> None:
+def test_a_large_list_is_one_answer_and_a_small_one_in_pages(
+    knarr_cluster: ClusterRunner, count: int
+) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         await asyncio.gather(*(cluster.client.create(config_map(f"c{number:04}")) for number in range(count)))
         assert len(await cluster.client.list(core.ConfigMap, namespace=NS)) == count

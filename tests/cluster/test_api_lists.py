@@ -57,7 +57,9 @@ def test_pages_of_a_selection_are_full_and_complete(knarr_cluster: ClusterRunner
         await fill(cluster)
         found, token, sizes = [], "", []
         while True:
-            _, page = await ask(cluster, limit=2, labelSelector="parity=odd", **({"continue_": token} if token else {}))
+            _, page = await ask(
+                cluster, limit=2, labelSelector="parity=odd", **({"continue_": token} if token else {})
+            )
             found += names(page)
             sizes.append(len(page["items"]))
             assert "remainingItemCount" not in page["metadata"]
@@ -131,7 +133,11 @@ def test_an_exact_revision_is_history_and_not_older_than_is_now(knarr_cluster: C
             'resourceVersionMatch: Unsupported value: "Nearly": supported values: "", "Exact", "NotOlderThan"',
         ),
         ({"labelSelector": "a in b"}, 400, "unable to parse requirement"),
-        ({"fieldSelector": "data.x=1"}, 400, '"data.x" is not a known field selector: only "metadata.name", "metadata.namespace"'),
+        (
+            {"fieldSelector": "data.x=1"},
+            400,
+            '"data.x" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
         ({"resourceVersion": "abc"}, 400, "Invalid value"),
         ({"limit": "many"}, 400, 'strconv.ParseInt: parsing \\"many\\": invalid syntax'),
     ],
@@ -203,12 +209,24 @@ def test_the_table_is_what_kubectl_prints(knarr_cluster: ClusterRunner) -> None:
         accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
         _, table = await ask(cluster, path=f"/api/v1/namespaces/{NS}/pods", accept=accept)
         columns = [each["name"] for each in table["columnDefinitions"]]
-        assert columns == ["Name", "Ready", "Status", "Restarts", "Age", "IP", "Node", "Nominated Node", "Readiness Gates"]
+        assert columns == [
+            "Name",
+            "Ready",
+            "Status",
+            "Restarts",
+            "Age",
+            "IP",
+            "Node",
+            "Nominated Node",
+            "Readiness Gates",
+        ]
         (row,) = table["rows"]
         assert row["cells"][:5] == ["web", "1/1", "Running", "0", "3m"]
         assert row["cells"][6:] == ["node-1", "<none>", "<none>"]
         assert row["object"]["kind"] == "PartialObjectMetadata" and row["object"]["metadata"]["name"] == "web"
-        _, bare = await ask(cluster, path=f"/api/v1/namespaces/{NS}/pods", accept=accept, includeObject="None")
+        _, bare = await ask(
+            cluster, path=f"/api/v1/namespaces/{NS}/pods", accept=accept, includeObject="None"
+        )
         assert "object" not in bare["rows"][0] or bare["rows"][0]["object"] is None
         _, single = await ask(cluster, path=f"/api/v1/namespaces/{NS}/pods/web", accept=accept)
         assert single["kind"] == "Table" and len(single["rows"]) == 1
@@ -219,7 +237,9 @@ def test_the_table_is_what_kubectl_prints(knarr_cluster: ClusterRunner) -> None:
 def test_partial_metadata_leaves_the_rest_out(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         await fill(cluster, 2)
-        _, body = await ask(cluster, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")
+        _, body = await ask(
+            cluster, accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+        )
         assert body["kind"] == "PartialObjectMetadataList" and body["apiVersion"] == "meta.k8s.io/v1"
         assert all(set(each) <= {"kind", "apiVersion", "metadata"} for each in body["items"])
         _, one = await ask(

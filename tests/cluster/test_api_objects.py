@@ -23,14 +23,24 @@ JSON = {"Content-Type": "application/json"}
 
 
 def config_map(name: str = "a", *, finalizers: list[str] | None = None, **data: str) -> core.ConfigMap:
-    return core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace=NS, finalizers=finalizers or []), data=data)
+    return core.ConfigMap(
+        metadata=meta.ObjectMeta(name=name, namespace=NS, finalizers=finalizers or []), data=data
+    )
 
 
 async def send(
-    cluster: InProcessCluster, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, **query: str
+    cluster: InProcessCluster,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    headers: dict[str, str] | None = None,
+    **query: str,
 ) -> tuple[int, dict[str, Any], str]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-    answer = await cluster.client.raw(method, path, body=data, headers=headers or dict(JSON), query=list(query.items()))
+    answer = await cluster.client.raw(
+        method, path, body=data, headers=headers or dict(JSON), query=list(query.items())
+    )
     return answer.status, json.loads(answer.body or b"{}"), answer.headers.get("Warning", "")
 
 
@@ -62,7 +72,9 @@ def test_the_server_sets_identity_and_nobody_else(knarr_cluster: ClusterRunner) 
         made.metadata.resourceVersion = ""
         with pytest.raises(StatusError) as refused:
             await cluster.client.update(made)
-        assert refused.value.code == 409 and "Precondition failed: UID in precondition: other" in str(refused.value)
+        assert refused.value.code == 409 and "Precondition failed: UID in precondition: other" in str(
+            refused.value
+        )
 
     knarr_cluster.run(scenario, **BARE)
 
@@ -73,7 +85,9 @@ def test_generation_counts_changes_of_the_specification_only(knarr_cluster: Clus
         assert made.metadata.generation == 1
 
         async def after(patch: dict[str, Any], subresource: str = "") -> int | None:
-            obj = await cluster.client.patch(apps.Deployment, "web", patch, namespace=NS, subresource=subresource)
+            obj = await cluster.client.patch(
+                apps.Deployment, "web", patch, namespace=NS, subresource=subresource
+            )
             return obj.metadata.generation
 
         assert await after({"metadata": {"labels": {"a": "b"}}}) == 1
@@ -109,7 +123,9 @@ def test_finalizers_hold_a_deleted_object_until_they_are_gone(knarr_cluster: Clu
         with pytest.raises(StatusError) as refused:
             patch = {"metadata": {"finalizers": ["example.com/one", "example.com/two", "example.com/three"]}}
             await cluster.client.patch(core.ConfigMap, "a", patch, namespace=NS)
-        assert "no new finalizers can be added if the object is being deleted, found new finalizers" in str(refused.value)
+        assert "no new finalizers can be added if the object is being deleted, found new finalizers" in str(
+            refused.value
+        )
         assert refused.value.code == 422
         one_left = {"metadata": {"finalizers": ["example.com/two"]}}
         await cluster.client.patch(core.ConfigMap, "a", one_left, namespace=NS, patch_type=MERGE_PATCH)
@@ -143,7 +159,9 @@ def test_preconditions_protect_against_deleting_another_object(knarr_cluster: Cl
         with pytest.raises(StatusError):
             await cluster.client.delete(core.ConfigMap, "a", namespace=NS, resource_version="1")
         version = made.metadata.resourceVersion
-        await cluster.client.delete(core.ConfigMap, "a", namespace=NS, uid=made.metadata.uid, resource_version=version)
+        await cluster.client.delete(
+            core.ConfigMap, "a", namespace=NS, uid=made.metadata.uid, resource_version=version
+        )
 
     knarr_cluster.run(scenario, **BARE)
 
@@ -156,7 +174,9 @@ def test_a_graceful_pod_deletion_is_shortened_but_never_lengthened(knarr_cluster
         assert held.metadata.deletionGracePeriodSeconds == 20
         assert held.metadata.deletionTimestamp == "2026-01-01T00:00:20Z"
         await cluster.client.delete(core.Pod, "a", namespace=NS, grace_period_s=100)
-        assert (await cluster.client.get(core.Pod, "a", namespace=NS)).metadata.deletionGracePeriodSeconds == 20
+        assert (
+            await cluster.client.get(core.Pod, "a", namespace=NS)
+        ).metadata.deletionGracePeriodSeconds == 20
         await cluster.client.delete(core.Pod, "a", namespace=NS, grace_period_s=5)
         held = await cluster.client.get(core.Pod, "a", namespace=NS)
         assert held.metadata.deletionTimestamp == "2026-01-01T00:00:05Z"
@@ -172,7 +192,8 @@ def test_a_dry_run_does_everything_but_the_write(knarr_cluster: ClusterRunner) -
         made = await cluster.client.create(config_map(), dry_run=True)
         assert made.metadata.uid and not await cluster.exists(core.ConfigMap, "a")
         service = core.Service(
-            metadata=meta.ObjectMeta(name="s", namespace=NS), spec=core.ServiceSpec(ports=[core.ServicePort(port=80)])
+            metadata=meta.ObjectMeta(name="s", namespace=NS),
+            spec=core.ServiceSpec(ports=[core.ServicePort(port=80)]),
         )
         await cluster.client.create(service, dry_run=True)
         page = await cluster.store.range("/registry/ipaddresses/")
@@ -254,7 +275,9 @@ def test_a_patch_of_unknown_type_is_refused(knarr_cluster: ClusterRunner) -> Non
         headers = {"Content-Type": "text/plain"}
         status, body, _ = await send(cluster, "PATCH", f"{PATH}/a", b"{}", headers=headers)
         assert status == 415 and body["reason"] == "UnsupportedMediaType"
-        assert body["message"].startswith("the body of the request was in an unknown format - accepted media types include:")
+        assert body["message"].startswith(
+            "the body of the request was in an unknown format - accepted media types include:"
+        )
 
     knarr_cluster.run(scenario, **BARE)
 
@@ -309,47 +332,137 @@ def test_scale_reads_and_writes_the_size_of_any_workload(knarr_cluster: ClusterR
     [
         ("GET", f"{PATH}/none", None, 404, "NotFound", 'configmaps "none" not found'),
         (
-            "GET", "/apis/apps/v1/namespaces/default/deployments/none", None, 404, "NotFound",
+            "GET",
+            "/apis/apps/v1/namespaces/default/deployments/none",
+            None,
+            404,
+            "NotFound",
             'deployments.apps "none" not found',
         ),
         ("GET", "/api/v1/widgets", None, 404, "NotFound", "the server could not find the requested resource"),
-        ("GET", "/api/v1/pods/there", None, 404, "NotFound", "the server could not find the requested resource"),
-        ("GET", "/api/v1/namespaces/default/nodes", None, 404, "NotFound", "the server could not find the requested resource"),
-        ("DELETE", "/api/v1/pods", None, 405, "MethodNotAllowed",
-         "the server does not allow this method on the requested resource"),
-        ("POST", "/api/v1/namespaces/nope/pods",
-         {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "x"}]}},
-         404, "NotFound", 'namespaces "nope" not found'),
-        ("DELETE", f"{PATH}/there", {"propagationPolicy": "Sideways"}, 422, "Invalid",
-         'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways"'),
+        (
+            "GET",
+            "/api/v1/pods/there",
+            None,
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/default/nodes",
+            None,
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
+        (
+            "DELETE",
+            "/api/v1/pods",
+            None,
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/nope/pods",
+            {
+                "kind": "Pod",
+                "apiVersion": "v1",
+                "metadata": {"name": "a"},
+                "spec": {"containers": [{"name": "c", "image": "x"}]},
+            },
+            404,
+            "NotFound",
+            'namespaces "nope" not found',
+        ),
+        (
+            "DELETE",
+            f"{PATH}/there",
+            {"propagationPolicy": "Sideways"},
+            422,
+            "Invalid",
+            'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways"',
+        ),
         ("GET", "/apis/none/v1", None, 404, "NotFound", "the server could not find the requested resource"),
-        ("POST", PATH, {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "there"}}, 409, "AlreadyExists",
-         'configmaps "there" already exists'),
-        ("POST", PATH, {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}}, 422, "Invalid",
-         'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required'),
-        ("POST", PATH, {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "A_b"}}, 422, "Invalid",
-         'ConfigMap "A_b" is invalid: metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of '
-         "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
-         "'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"),
-        ("POST", PATH, {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x", "namespace": "other"}}, 400,
-         "BadRequest", "the namespace of the provided object does not match the namespace sent on the request"),
-        ("PUT", f"{PATH}/there", {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "other"}}, 400, "BadRequest",
-         "the name of the object (other) does not match the name on the URL (there)"),
+        (
+            "POST",
+            PATH,
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "there"}},
+            409,
+            "AlreadyExists",
+            'configmaps "there" already exists',
+        ),
+        (
+            "POST",
+            PATH,
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}},
+            422,
+            "Invalid",
+            'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required',
+        ),
+        (
+            "POST",
+            PATH,
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "A_b"}},
+            422,
+            "Invalid",
+            'ConfigMap "A_b" is invalid: metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of '
+            "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
+            "'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ),
+        (
+            "POST",
+            PATH,
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x", "namespace": "other"}},
+            400,
+            "BadRequest",
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            "PUT",
+            f"{PATH}/there",
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "other"}},
+            400,
+            "BadRequest",
+            "the name of the object (other) does not match the name on the URL (there)",
+        ),
         ("POST", PATH, b"", 400, "BadRequest", "EOF"),
         ("POST", PATH, b"{", 400, "BadRequest", ""),
-        ("POST", PATH, {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}, "data": {"a": 1}}, 400,
-         "BadRequest",
-         'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field '
-         "ConfigMap.data of type string"),
+        (
+            "POST",
+            PATH,
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}, "data": {"a": 1}},
+            400,
+            "BadRequest",
+            'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field '
+            "ConfigMap.data of type string",
+        ),
         ("PUT", f"{PATH}", {"kind": "ConfigMap"}, 405, "MethodNotAllowed", ""),
-        ("PUT", f"{PATH}/none", {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "none"}}, 404, "NotFound",
-         'configmaps "none" not found'),
+        (
+            "PUT",
+            f"{PATH}/none",
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "none"}},
+            404,
+            "NotFound",
+            'configmaps "none" not found',
+        ),
         ("POST", PATH, {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x"}}, 400, "BadRequest", ""),
         ("PATCH", f"{PATH}/there", b"nonsense", 415, "UnsupportedMediaType", ""),
         ("DELETE", f"{PATH}/none", None, 404, "NotFound", 'configmaps "none" not found'),
-        ("POST", PATH, {"kind": "ConfigMap", "apiVersion": "v1",
-                        "metadata": {"name": "x", "creationTimestamp": "yesterday"}}, 400, "BadRequest",
-         'ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "yesterday" as'),
+        (
+            "POST",
+            PATH,
+            {
+                "kind": "ConfigMap",
+                "apiVersion": "v1",
+                "metadata": {"name": "x", "creationTimestamp": "yesterday"},
+            },
+            400,
+            "BadRequest",
+            'ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "yesterday" as',
+        ),
     ],
 )
 def test_a_wrong_request_gets_upstreams_words(
@@ -375,7 +488,11 @@ def test_several_faults_are_told_together_with_a_cause_each(knarr_cluster: Clust
             await cluster.client.create(bad)
         status = refused.value.status
         assert status.code == 422 and status.details is not None
-        assert (status.details.name, status.details.group, status.details.kind) == ("web", "apps", "Deployment")
+        assert (status.details.name, status.details.group, status.details.kind) == (
+            "web",
+            "apps",
+            "Deployment",
+        )
         causes = {(each.field, each.reason) for each in status.details.causes}
         assert causes == {
             ("spec.replicas", "FieldValueInvalid"),
@@ -405,10 +522,17 @@ def test_an_immutable_field_cannot_be_changed(knarr_cluster: ClusterRunner) -> N
         assert refused.value.code == 422
         assert "spec: Forbidden: pod updates may not change fields other than" in str(refused.value)
         await cluster.client.create(replica_set())
-        change = {"spec": {"selector": {"matchLabels": {"app": "x"}}, "template": {"metadata": {"labels": {"app": "x"}}}}}
+        change = {
+            "spec": {
+                "selector": {"matchLabels": {"app": "x"}},
+                "template": {"metadata": {"labels": {"app": "x"}}},
+            }
+        }
         with pytest.raises(StatusError) as refused:
             await cluster.client.patch(apps.ReplicaSet, "rs", change, namespace=NS)
-        assert "spec.selector: Invalid value:" in str(refused.value) and "field is immutable" in str(refused.value)
+        assert "spec.selector: Invalid value:" in str(refused.value) and "field is immutable" in str(
+            refused.value
+        )
 
     knarr_cluster.run(scenario, nodes=0)
 
@@ -421,6 +545,8 @@ def test_deleting_a_collection_takes_only_what_is_selected(knarr_cluster: Cluste
             await cluster.client.create(obj)
         status, body, _ = await send(cluster, "DELETE", PATH, labelSelector="app=x")
         assert status == 200 and body["kind"] == "ConfigMapList" and len(body["items"]) == 2
-        assert [each.metadata.name for each in await cluster.client.list(core.ConfigMap, namespace=NS)] == ["c"]
+        assert [each.metadata.name for each in await cluster.client.list(core.ConfigMap, namespace=NS)] == [
+            "c"
+        ]
 
     knarr_cluster.run(scenario, **BARE)

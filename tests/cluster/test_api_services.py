@@ -34,7 +34,9 @@ def test_a_service_gets_an_address_of_its_own_and_keeps_it(knarr_cluster: Cluste
         given = {each.spec.clusterIP for each in made}
         assert len(given) == 20 and all(each.startswith("10.96.") for each in given)
         assert made[0].spec.clusterIPs == [made[0].spec.clusterIP] and made[0].spec.ipFamilies == ["IPv4"]
-        assert made[0].spec.ipFamilyPolicy == "SingleStack" and made[0].spec.internalTrafficPolicy == "Cluster"
+        assert (
+            made[0].spec.ipFamilyPolicy == "SingleStack" and made[0].spec.internalTrafficPolicy == "Cluster"
+        )
         assert await addresses(cluster) == given
         again = await cluster.client.update(service("s0", ports=[core.ServicePort(port=81)]))
         assert again.spec.clusterIP == made[0].spec.clusterIP
@@ -57,8 +59,12 @@ def test_a_chosen_address_is_given_once_and_comes_back(knarr_cluster: ClusterRun
     knarr_cluster.run(scenario, **BARE)
 
 
-@pytest.mark.parametrize(("address", "text"), [("192.168.1.1", "not in the valid range"), ("nonsense", "must be a valid IP")])
-def test_an_address_outside_the_range_is_refused(knarr_cluster: ClusterRunner, address: str, text: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "text"), [("192.168.1.1", "not in the valid range"), ("nonsense", "must be a valid IP")]
+)
+def test_an_address_outside_the_range_is_refused(
+    knarr_cluster: ClusterRunner, address: str, text: str
+) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         with pytest.raises(StatusError) as refused:
             await cluster.client.create(service(clusterIP=address))
@@ -102,13 +108,17 @@ def test_node_ports_are_given_kept_and_given_back(knarr_cluster: ClusterRunner) 
         again = await cluster.client.update(service("a", type="NodePort"))
         assert again.spec.ports[0].nodePort == port
         with pytest.raises(StatusError) as refused:
-            await cluster.client.create(service("b", type="NodePort", ports=[core.ServicePort(port=80, nodePort=port)]))
+            await cluster.client.create(
+                service("b", type="NodePort", ports=[core.ServicePort(port=80, nodePort=port)])
+            )
         assert str(refused.value) == (
             f'Service "b" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated'
         )
         inside = await cluster.client.update(service("a", type="ClusterIP"))
         assert inside.spec.ports[0].nodePort == 0
-        await cluster.client.create(service("b", type="NodePort", ports=[core.ServicePort(port=80, nodePort=port)]))
+        await cluster.client.create(
+            service("b", type="NodePort", ports=[core.ServicePort(port=80, nodePort=port)])
+        )
         await cluster.client.delete(core.Service, "b", namespace=NS)
         page = await cluster.store.range("/registry/knarr/nodeports/")
         assert page.items == []
@@ -119,8 +129,12 @@ def test_node_ports_are_given_kept_and_given_back(knarr_cluster: ClusterRunner) 
 def test_a_node_port_outside_the_range_is_refused(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         with pytest.raises(StatusError) as refused:
-            await cluster.client.create(service(type="NodePort", ports=[core.ServicePort(port=80, nodePort=80)]))
-        assert "provided port is not in the valid range. The range of valid ports is 30000-32767" in str(refused.value)
+            await cluster.client.create(
+                service(type="NodePort", ports=[core.ServicePort(port=80, nodePort=80)])
+            )
+        assert "provided port is not in the valid range. The range of valid ports is 30000-32767" in str(
+            refused.value
+        )
 
     knarr_cluster.run(scenario, **BARE)
 
@@ -140,11 +154,17 @@ def test_an_external_name_has_no_address(knarr_cluster: ClusterRunner) -> None:
 async def budget(cluster: InProcessCluster, allowed: int) -> None:
     wanted = policy.PodDisruptionBudget(
         metadata=meta.ObjectMeta(name="pdb", namespace=NS),
-        spec=policy.PodDisruptionBudgetSpec(minAvailable=1, selector=meta.LabelSelector(matchLabels={"app": "web"})),
+        spec=policy.PodDisruptionBudgetSpec(
+            minAvailable=1, selector=meta.LabelSelector(matchLabels={"app": "web"})
+        ),
     )
     made = await cluster.client.create(wanted)
     made.status = policy.PodDisruptionBudgetStatus(
-        disruptionsAllowed=allowed, currentHealthy=1 + allowed, desiredHealthy=1, expectedPods=2, observedGeneration=1
+        disruptionsAllowed=allowed,
+        currentHealthy=1 + allowed,
+        desiredHealthy=1,
+        expectedPods=2,
+        observedGeneration=1,
     )
     await cluster.client.update_status(made)
 

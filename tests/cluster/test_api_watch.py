@@ -25,7 +25,9 @@ BARE = {"nodes": 0, "controllers": False, "scheduler": False}
 class Watching:
     """One watch in the background; ``told`` is what it was told."""
 
-    def __init__(self, cluster: InProcessCluster, *, path: str = PATH, accept: str = "application/json", **query: str) -> None:
+    def __init__(
+        self, cluster: InProcessCluster, *, path: str = PATH, accept: str = "application/json", **query: str
+    ) -> None:
         self.told: list[dict[str, Any]] = []
         self.status = 0
         self._cluster = cluster
@@ -58,7 +60,9 @@ async def watching(cluster: InProcessCluster, **more: str) -> AsyncIterator[Watc
 
 
 async def make(cluster: InProcessCluster, name: str, **labels: str) -> core.ConfigMap:
-    return await cluster.client.create(core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace=NS, labels=labels)))
+    return await cluster.client.create(
+        core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace=NS, labels=labels))
+    )
 
 
 async def label(cluster: InProcessCluster, name: str, **labels: str | None) -> core.ConfigMap:
@@ -154,16 +158,23 @@ def test_send_initial_events_ends_them_with_a_marked_bookmark(knarr_cluster: Clu
         mark = watch.told[1]["object"]
         assert mark["kind"] == "ConfigMap" and mark["apiVersion"] == "v1"
         assert mark["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-        assert int(mark["metadata"]["resourceVersion"]) >= int(watch.told[0]["object"]["metadata"]["resourceVersion"])
+        assert int(mark["metadata"]["resourceVersion"]) >= int(
+            watch.told[0]["object"]["metadata"]["resourceVersion"]
+        )
 
     knarr_cluster.run(scenario, **BARE)
 
 
 def test_send_initial_events_needs_a_match(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        answer = await cluster.client.raw("GET", PATH, query=[("watch", "true"), ("sendInitialEvents", "true")])
+        answer = await cluster.client.raw(
+            "GET", PATH, query=[("watch", "true"), ("sendInitialEvents", "true")]
+        )
         assert answer.status == 422
-        assert b"resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan" in answer.body
+        assert (
+            b"resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            in answer.body
+        )
 
     knarr_cluster.run(scenario, **BARE)
 
@@ -225,7 +236,9 @@ def test_metadata_only_and_table_watches(knarr_cluster: ClusterRunner) -> None:
         assert [each["object"]["kind"] for each in rows.told] == ["Table", "Table"]
         assert rows.told[0]["object"]["rows"][0]["cells"][:2] == ["a", 1]
         # Columns are described once.
-        assert rows.told[0]["object"]["columnDefinitions"] and not rows.told[1]["object"].get("columnDefinitions")
+        assert rows.told[0]["object"]["columnDefinitions"] and not rows.told[1]["object"].get(
+            "columnDefinitions"
+        )
 
     knarr_cluster.run(scenario, **BARE)
 

@@ -45,7 +45,9 @@ def test_a_deployment_comes_up_on_the_nodes(knarr_cluster: ClusterRunner) -> Non
         assert progressing is not None and progressing.reason == "NewReplicaSetAvailable"
         assert progressing.message == f'ReplicaSet "{only.metadata.name}" has successfully progressed.'
         pods = await cluster.pods("app=web")
-        assert len(pods) == 5 and all(is_ready(each) and each.spec.nodeName and each.status.podIP for each in pods)
+        assert len(pods) == 5 and all(
+            is_ready(each) and each.spec.nodeName and each.status.podIP for each in pods
+        )
         assert len({each.status.podIP for each in pods}) == 5
         owner = pods[0].metadata.ownerReferences[0]
         assert (owner.kind, owner.name, owner.controller, owner.blockOwnerDeletion) == (
@@ -54,7 +56,9 @@ def test_a_deployment_comes_up_on_the_nodes(knarr_cluster: ClusterRunner) -> Non
             True,
             True,
         )
-        messages = [(e.reason, e.message) for e in await cluster.events() if e.involvedObject.kind == "Deployment"]
+        messages = [
+            (e.reason, e.message) for e in await cluster.events() if e.involvedObject.kind == "Deployment"
+        ]
         assert messages == [("ScalingReplicaSet", f"Scaled up replica set {only.metadata.name} from 0 to 5")]
 
     knarr_cluster.run(scenario)
@@ -158,7 +162,9 @@ def test_a_stuck_rollout_says_so_after_its_deadline_and_recovers(knarr_cluster: 
         await cluster.client.create(deployment(progressDeadlineSeconds=30))
         await deployed(cluster)
         await patch(cluster, image_patch("missing:1"))
-        obj = await cluster.wait_for_condition(apps.Deployment, "web", "Progressing", status="False", timeout_s=90)
+        obj = await cluster.wait_for_condition(
+            apps.Deployment, "web", "Progressing", status="False", timeout_s=90
+        )
         bad = (await sets(cluster))["missing:1"]
         held = conditions.get(obj.status.conditions, "Progressing")
         assert held is not None and held.reason == "ProgressDeadlineExceeded"
@@ -208,7 +214,10 @@ def test_pods_that_cannot_be_created_are_reported_on_the_deployment(knarr_cluste
         obj = await cluster.wait_for_condition(apps.Deployment, "web", "ReplicaFailure")
         held = conditions.get(obj.status.conditions, "ReplicaFailure")
         assert held is not None and held.reason == "FailedCreate"
-        assert 'error looking up service account default/nobody: serviceaccount "nobody" not found' in held.message
+        assert (
+            'error looking up service account default/nobody: serviceaccount "nobody" not found'
+            in held.message
+        )
 
     knarr_cluster.run(scenario)
 

@@ -60,7 +60,10 @@ def test_endpoints_follow_readiness(knarr_cluster: ClusterRunner) -> None:
         (piece,) = await slices(cluster)
         assert piece.addressType == "IPv4"
         assert [(port.name, port.port, port.protocol) for port in piece.ports] == [("http", 8080, "TCP")]
-        assert piece.metadata.labels["endpointslice.kubernetes.io/managed-by"] == "endpointslice-controller.k8s.io"
+        assert (
+            piece.metadata.labels["endpointslice.kubernetes.io/managed-by"]
+            == "endpointslice-controller.k8s.io"
+        )
         assert piece.metadata.ownerReferences[0].kind == "Service"
         await open_gate(cluster, "a", "False")
         assert (await endpoints(cluster))["a"].conditions.ready is False
@@ -172,8 +175,16 @@ def test_slices_hold_a_hundred_endpoints_each(knarr_cluster: ClusterRunner) -> N
             made = pod(f"p{number}", labels={"app": "web"})
             made.spec.nodeName = "elsewhere"
             await cluster.client.create(made)
-            status = {"status": {"podIP": f"10.9.0.{number + 1}", "podIPs": [{"ip": f"10.9.0.{number + 1}"}], "phase": "Running"}}
-            await cluster.client.patch(core.Pod, made.metadata.name, status, namespace=NS, subresource="status")
+            status = {
+                "status": {
+                    "podIP": f"10.9.0.{number + 1}",
+                    "podIPs": [{"ip": f"10.9.0.{number + 1}"}],
+                    "phase": "Running",
+                }
+            }
+            await cluster.client.patch(
+                core.Pod, made.metadata.name, status, namespace=NS, subresource="status"
+            )
         await cluster.sleep(5)
         sizes = sorted(len(piece.endpoints) for piece in await slices(cluster))
         assert sum(sizes) == 130 and max(sizes) <= 100

@@ -22,11 +22,21 @@ def test_the_life_of_a_pod_is_told_in_order(knarr_cluster: ClusterRunner) -> Non
         await cluster.wait_for_deletion(core.Pod, "a")
         await cluster.sleep(1)
         told = [each for each in await cluster.events(namespace=NS) if each.involvedObject.name == "a"]
-        assert [each.reason for each in told] == ["Scheduled", "Pulling", "Pulled", "Created", "Started", "Killing"]
+        assert [each.reason for each in told] == [
+            "Scheduled",
+            "Pulling",
+            "Pulled",
+            "Created",
+            "Started",
+            "Killing",
+        ]
         scheduled, *_, started, _ = told
         assert scheduled.reportingComponent == "default-scheduler" and scheduled.type == "Normal"
         assert started.source.component == "kubelet" and started.source.host == "node-1"
-        assert started.involvedObject.fieldPath == "spec.containers{main}" and started.involvedObject.kind == "Pod"
+        assert (
+            started.involvedObject.fieldPath == "spec.containers{main}"
+            and started.involvedObject.kind == "Pod"
+        )
         assert started.metadata.namespace == NS and started.firstTimestamp == started.lastTimestamp
 
     knarr_cluster.run(scenario)
@@ -36,7 +46,11 @@ def test_a_repeated_event_is_counted(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.client.create(pod("a", image="missing:1"))
         await cluster.sleep(300)
-        told = [each for each in await cluster.events() if each.involvedObject.name == "a" and each.reason == "Failed"]
+        told = [
+            each
+            for each in await cluster.events()
+            if each.involvedObject.name == "a" and each.reason == "Failed"
+        ]
         assert len(told) == len({each.message for each in told})
         assert max(each.count for each in told) > 1
         repeated = max(told, key=lambda each: each.count)

@@ -15,7 +15,15 @@ from knarr.testing import Faults, FaultyTransport, InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 
 WORST = Faults(
-    refuse=0.05, lose_answer=0.05, conflict=0.1, expire=0.3, fail=0.05, delay=0.2, delay_s=1.0, drop_watch=0.8, drop_after_s=8
+    refuse=0.05,
+    lose_answer=0.05,
+    conflict=0.1,
+    expire=0.3,
+    fail=0.05,
+    delay=0.2,
+    delay_s=1.0,
+    drop_watch=0.8,
+    drop_after_s=8,
 )
 
 
@@ -78,7 +86,6 @@ def test_controllers_that_were_cut_off_catch_up(knarr_cluster: ClusterRunner) ->
     knarr_cluster.run(scenario, nodes=2, wrap=broken)
 
 
-@pytest.mark.xfail(reason="the kubelet does not restore a Ready condition somebody else took away", strict=False)
 def test_a_node_that_is_cut_off_comes_back_with_its_pods(knarr_cluster: ClusterRunner) -> None:
     broken = Broken(Faults(), "node-1")
 
@@ -109,7 +116,9 @@ def test_a_lost_answer_means_the_request_was_carried_out(knarr_cluster: ClusterR
     async def scenario(cluster: InProcessCluster) -> None:
         link = FaultyTransport(cluster.client.transport, Faults(lose_answer=1.0), cluster.clock, Chance(1))
         with pytest.raises(TransportError):
-            await type(cluster.client)(link).create(core.ConfigMap(metadata=meta.ObjectMeta(name="a", namespace=NS)))
+            await type(cluster.client)(link).create(
+                core.ConfigMap(metadata=meta.ObjectMeta(name="a", namespace=NS))
+            )
         assert await cluster.exists(core.ConfigMap, "a") and link.counts == {"lose_answer": 1}
 
     knarr_cluster.run(scenario, nodes=0)

@@ -14,14 +14,20 @@ from knarr.testing.plugin import ClusterRunner
 def owned(name: str, *owners: core.ConfigMap, block: bool = False, uid: str = "") -> core.ConfigMap:
     references = [
         meta.OwnerReference(
-            apiVersion="v1", kind="ConfigMap", name=each.metadata.name, uid=uid or each.metadata.uid, blockOwnerDeletion=block
+            apiVersion="v1",
+            kind="ConfigMap",
+            name=each.metadata.name,
+            uid=uid or each.metadata.uid,
+            blockOwnerDeletion=block,
         )
         for each in owners
     ]
     return core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace=NS, ownerReferences=references))
 
 
-async def make(cluster: InProcessCluster, name: str, *owners: core.ConfigMap, **more: object) -> core.ConfigMap:
+async def make(
+    cluster: InProcessCluster, name: str, *owners: core.ConfigMap, **more: object
+) -> core.ConfigMap:
     return await cluster.client.create(owned(name, *owners, **more))  # type: ignore[arg-type]
 
 
@@ -58,7 +64,9 @@ def test_foreground_deletion_waits_for_the_dependents(knarr_cluster: ClusterRunn
     knarr_cluster.run(scenario)
 
 
-def test_an_object_with_a_second_living_owner_stays_and_forgets_the_first(knarr_cluster: ClusterRunner) -> None:
+def test_an_object_with_a_second_living_owner_stays_and_forgets_the_first(
+    knarr_cluster: ClusterRunner,
+) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         first, second = await make(cluster, "first"), await make(cluster, "second")
         await make(cluster, "child", first, second)
@@ -88,9 +96,15 @@ def test_a_circle_of_dependents_goes_when_one_is_deleted(knarr_cluster: ClusterR
         first = await make(cluster, "first")
         second = await make(cluster, "second", first)
         reference = {
-            "apiVersion": "v1", "kind": "ConfigMap", "name": "second", "uid": second.metadata.uid, "blockOwnerDeletion": True
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": "second",
+            "uid": second.metadata.uid,
+            "blockOwnerDeletion": True,
         }
-        await cluster.client.patch(core.ConfigMap, "first", {"metadata": {"ownerReferences": [reference]}}, namespace=NS)
+        await cluster.client.patch(
+            core.ConfigMap, "first", {"metadata": {"ownerReferences": [reference]}}, namespace=NS
+        )
         await cluster.sleep(10)
         assert await names(cluster) == {"first", "second"}
         await cluster.client.delete(core.ConfigMap, "first", namespace=NS, propagation_policy="Background")
@@ -109,7 +123,9 @@ def test_a_foreground_owner_waits_only_for_dependents_that_block(knarr_cluster: 
         await cluster.client.delete(core.ConfigMap, "owner", namespace=NS, propagation_policy="Foreground")
         await cluster.sleep(20)
         assert await names(cluster) == {"owner", "blocking"}
-        await cluster.client.patch(core.ConfigMap, "blocking", {"metadata": {"finalizers": None}}, namespace=NS)
+        await cluster.client.patch(
+            core.ConfigMap, "blocking", {"metadata": {"finalizers": None}}, namespace=NS
+        )
         await cluster.sleep(10)
         assert await names(cluster) == set()
 
@@ -120,7 +136,12 @@ def test_a_custom_owner_of_an_unknown_kind_protects_its_dependents(knarr_cluster
     async def scenario(cluster: InProcessCluster) -> None:
         child = owned("child")
         child.metadata.ownerReferences = [
-            meta.OwnerReference(apiVersion="example.com/v1", kind="Widget", name="w", uid="11111111-2222-3333-4444-555555555555")
+            meta.OwnerReference(
+                apiVersion="example.com/v1",
+                kind="Widget",
+                name="w",
+                uid="11111111-2222-3333-4444-555555555555",
+            )
         ]
         await cluster.client.create(child)
         await cluster.sleep(30)

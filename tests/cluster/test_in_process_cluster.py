@@ -111,7 +111,9 @@ def test_the_same_seed_gives_the_same_run_in_another_process(knarr_cluster: Clus
     )
     # Another order of sets of strings must not matter either.
     environment = {"PYTHONHASHSEED": "12345"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.strip() == knarr_cluster.run(busy_life, nodes=3, seed=5)
 
 
@@ -133,7 +135,9 @@ def test_a_node_keeps_its_pods_through_a_restart_of_its_kubelet(knarr_cluster: C
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.client.create(deployment())
         await deployed(cluster)
-        before = {each.metadata.name: each.status.containerStatuses[0].containerID for each in await cluster.pods()}
+        before = {
+            each.metadata.name: each.status.containerStatuses[0].containerID for each in await cluster.pods()
+        }
         await cluster.stop_node("node-1")
         await cluster.sleep(20)
         await cluster.start_node("node-1")

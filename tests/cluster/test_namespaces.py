@@ -89,7 +89,9 @@ def test_a_finalizer_inside_blocks_the_namespace_and_conditions_say_so(knarr_clu
         assert finalizers.message == (
             "Some content in the namespace has finalizers remaining: example.com/wait in 1 resource instances"
         )
-        await cluster.client.patch(core.ConfigMap, "held", {"metadata": {"finalizers": None}}, namespace="team")
+        await cluster.client.patch(
+            core.ConfigMap, "held", {"metadata": {"finalizers": None}}, namespace="team"
+        )
         await cluster.wait_for_deletion(core.Namespace, "team")
 
     knarr_cluster.run(scenario)

@@ -81,14 +81,18 @@ def test_pods_of_a_silent_node_stop_being_ready_and_are_replaced_after_five_minu
 def test_pods_that_tolerate_it_stay(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         always = core.Toleration(key=UNREACHABLE, operator="Exists", effect="NoExecute")
-        shortly = core.Toleration(key=UNREACHABLE, operator="Exists", effect="NoExecute", tolerationSeconds=20)
+        shortly = core.Toleration(
+            key=UNREACHABLE, operator="Exists", effect="NoExecute", tolerationSeconds=20
+        )
         await cluster.client.create(pod("stays", tolerations=[always], nodeName="node-1"))
         await cluster.client.create(pod("leaves", tolerations=[shortly], nodeName="node-1"))
         await cluster.sleep(5)
         await cluster.stop_node("node-1")
         await cluster.wait_for_condition(core.Node, "node-1", "Ready", status="Unknown", timeout_s=90)
         await cluster.sleep(60)
-        found = {each.metadata.name: each.metadata.deletionTimestamp is not None for each in await cluster.pods()}
+        found = {
+            each.metadata.name: each.metadata.deletionTimestamp is not None for each in await cluster.pods()
+        }
         assert found == {"stays": False, "leaves": True}
 
     knarr_cluster.run(scenario, nodes=2)

@@ -110,7 +110,11 @@ def test_a_deleted_pod_is_replaced_at_once_not_after_its_grace_period(knarr_clus
         await cluster.client.delete(core.Pod, first.metadata.name, namespace=NS)
 
         async def replaced() -> bool:
-            names = [each.metadata.name for each in await cluster.pods("app=rs") if not each.metadata.deletionTimestamp]
+            names = [
+                each.metadata.name
+                for each in await cluster.pods("app=rs")
+                if not each.metadata.deletionTimestamp
+            ]
             return len(names) == 1 and names != [first.metadata.name]
 
         await cluster.wait_for(replaced, 2)
@@ -175,6 +179,8 @@ def test_orphaning_leaves_the_pods_running_without_an_owner(knarr_cluster: Clust
         # A new set of the same selector takes them over.
         await cluster.client.create(replica_set(replicas=2))
         await ready(cluster, 2)
-        assert {each.metadata.uid for each in pods} == {each.metadata.uid for each in await cluster.pods("app=rs")}
+        assert {each.metadata.uid for each in pods} == {
+            each.metadata.uid for each in await cluster.pods("app=rs")
+        }
 
     knarr_cluster.run(scenario)

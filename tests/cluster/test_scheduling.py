@@ -40,17 +40,27 @@ def affinity(key: str, operator: str, *values: str) -> core.Affinity:
     )
 
 
-def test_a_pod_that_asks_for_too_much_waits_until_a_node_with_room_appears(knarr_cluster: ClusterRunner) -> None:
+def test_a_pod_that_asks_for_too_much_waits_until_a_node_with_room_appears(
+    knarr_cluster: ClusterRunner,
+) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.client.create(pod("big", cpu="3"))
         message = await refusal(cluster, "big")
         assert message.startswith("0/2 nodes are available: 2 Insufficient cpu.")
         events = [each for each in await cluster.events() if each.involvedObject.name == "big"]
-        assert (events[0].reason, events[0].type, events[0].message) == ("FailedScheduling", "Warning", message)
+        assert (events[0].reason, events[0].type, events[0].message) == (
+            "FailedScheduling",
+            "Warning",
+            message,
+        )
         await cluster.add_node("large", NodeShape(cpu="8"))
         await cluster.wait_for_condition(core.Pod, "big", "Ready", timeout_s=20)
         assert (await placed(cluster))["big"] == "large"
-        last = [each for each in await cluster.events() if each.involvedObject.name == "big" and each.reason == "Scheduled"]
+        last = [
+            each
+            for each in await cluster.events()
+            if each.involvedObject.name == "big" and each.reason == "Scheduled"
+        ]
         assert last[0].message == "Successfully assigned default/big to large"
 
     knarr_cluster.run(scenario, nodes=2, shape=SMALL)
@@ -93,7 +103,9 @@ def test_a_taint_keeps_pods_away_that_do_not_tolerate_it(knarr_cluster: ClusterR
         ({"affinity": affinity("disk", "NotIn", "ssd")}, "node-1"),
     ],
 )
-def test_node_affinity_chooses_the_node(knarr_cluster: ClusterRunner, spec: dict[str, Any], expected: str) -> None:
+def test_node_affinity_chooses_the_node(
+    knarr_cluster: ClusterRunner, spec: dict[str, Any], expected: str
+) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.add_node("fast", NodeShape(labels={"disk": "ssd", "size": "9"}))
         await cluster.client.create(pod("a", **spec))
@@ -107,7 +119,9 @@ def test_a_selector_no_node_meets_is_explained_and_a_label_cures_it(knarr_cluste
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.client.create(pod("a", nodeSelector={"disk": "ssd"}))
         message = await refusal(cluster, "a")
-        assert message.startswith("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+        assert message.startswith(
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+        )
         await cluster.client.patch(core.Node, "node-1", {"metadata": {"labels": {"disk": "ssd"}}})
         await cluster.wait_for_condition(core.Pod, "a", "Ready", timeout_s=20)
 
@@ -121,7 +135,9 @@ def test_a_preferred_node_is_taken_if_it_has_room(knarr_cluster: ClusterRunner) 
         preferred = core.PreferredSchedulingTerm(
             weight=100, preference=core.NodeSelectorTerm(matchExpressions=[requirement])
         )
-        wanted = core.Affinity(nodeAffinity=core.NodeAffinity(preferredDuringSchedulingIgnoredDuringExecution=[preferred]))
+        wanted = core.Affinity(
+            nodeAffinity=core.NodeAffinity(preferredDuringSchedulingIgnoredDuringExecution=[preferred])
+        )
         for number in range(3):
             await cluster.client.create(pod(f"p{number}", affinity=wanted))
         await cluster.sleep(5)
@@ -140,14 +156,18 @@ def test_a_host_port_is_given_once_a_node(knarr_cluster: ClusterRunner) -> None:
         found = await placed(cluster)
         assert {found["a"], found["b"]} == {"node-1", "node-2"} and found["c"] == ""
         message = await refusal(cluster, "c")
-        assert message.startswith("0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.")
+        assert message.startswith(
+            "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports."
+        )
 
     knarr_cluster.run(scenario, nodes=2)
 
 
 def test_the_more_important_pod_is_scheduled_first(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        important = scheduling.PriorityClass(metadata=meta.ObjectMeta(name="important"), value=1000, preemptionPolicy="Never")
+        important = scheduling.PriorityClass(
+            metadata=meta.ObjectMeta(name="important"), value=1000, preemptionPolicy="Never"
+        )
         await cluster.client.create(important)
         await cluster.client.create(pod("blocker", cpu="1"))
         await cluster.sleep(2)
@@ -187,7 +207,9 @@ def test_without_nodes_the_text_is_upstreams(knarr_cluster: ClusterRunner) -> No
 
 def test_a_gated_pod_waits_until_its_gates_are_gone(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        made = await cluster.client.create(pod("a", schedulingGates=[core.PodSchedulingGate(name="example.com/hold")]))
+        made = await cluster.client.create(
+            pod("a", schedulingGates=[core.PodSchedulingGate(name="example.com/hold")])
+        )
         held = conditions.get(made.status.conditions, "PodScheduled")
         assert held is not None and held.reason == "SchedulingGated"
         await cluster.sleep(30)

@@ -20,7 +20,11 @@ GROUP = "rbac.authorization.k8s.io"
 
 
 async def token_for(
-    cluster: InProcessCluster, account: str = "robot", *, bound: core.Pod | None = None, lifetime_s: int = 3600
+    cluster: InProcessCluster,
+    account: str = "robot",
+    *,
+    bound: core.Pod | None = None,
+    lifetime_s: int = 3600,
 ) -> authentication.TokenRequest:
     spec = authentication.TokenRequestSpec(expirationSeconds=lifetime_s)
     if bound is not None:
@@ -28,7 +32,9 @@ async def token_for(
             apiVersion="v1", kind="Pod", name=bound.metadata.name, uid=bound.metadata.uid
         )
     wanted = authentication.TokenRequest(spec=spec)
-    return await cluster.client.create_subresource(core.ServiceAccount, account, "token", wanted, namespace=NS)
+    return await cluster.client.create_subresource(
+        core.ServiceAccount, account, "token", wanted, namespace=NS
+    )
 
 
 async def make_account(cluster: InProcessCluster, name: str = "robot") -> core.ServiceAccount:
@@ -93,7 +99,11 @@ def test_a_token_says_who_it_is(knarr_cluster: ClusterRunner) -> None:
         user = review.status.userInfo
         assert user is not None
         assert user.username == "system:serviceaccount:default:robot" and user.uid == account.metadata.uid
-        assert user.groups == ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]
+        assert user.groups == [
+            "system:serviceaccounts",
+            "system:serviceaccounts:default",
+            "system:authenticated",
+        ]
 
     knarr_cluster.run(scenario, nodes=0)
 
@@ -147,7 +157,11 @@ def test_a_false_token_is_unauthorized(knarr_cluster: ClusterRunner, token: str)
     async def scenario(cluster: InProcessCluster) -> None:
         with pytest.raises(StatusError) as refused:
             await cluster.client_with_token(token).list(core.Pod)
-        assert (refused.value.code, refused.value.reason, str(refused.value)) == (401, "Unauthorized", "Unauthorized")
+        assert (refused.value.code, refused.value.reason, str(refused.value)) == (
+            401,
+            "Unauthorized",
+            "Unauthorized",
+        )
 
     knarr_cluster.run(scenario, nodes=0)
 
@@ -158,8 +172,9 @@ def test_too_short_a_lifetime_is_refused(knarr_cluster: ClusterRunner) -> None:
         with pytest.raises(StatusError) as refused:
             await token_for(cluster, lifetime_s=60)
         assert refused.value.code == 422
-        assert "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes" in str(
-            refused.value
+        assert (
+            "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes"
+            in str(refused.value)
         )
 
     knarr_cluster.run(scenario, nodes=0)
@@ -197,7 +212,11 @@ def test_access_reviews_answer_as_the_authorizer_would(knarr_cluster: ClusterRun
             return (await cluster.client.create(wanted)).status.allowed
 
         assert await may("get") and await may("list")
-        assert not await may("delete") and not await may("get", "secrets") and not await may("get", namespace="other")
+        assert (
+            not await may("delete")
+            and not await may("get", "secrets")
+            and not await may("get", namespace="other")
+        )
 
     knarr_cluster.run(scenario, nodes=0)
 
@@ -259,19 +278,34 @@ def test_a_node_changes_only_what_is_its_own(knarr_cluster: ClusterRunner) -> No
         await node.patch(core.Pod, "mine", ready, namespace=NS, subresource="status")
         await node.patch(core.Node, "node-1", labels)
         for work, text in (
-            (node.patch(core.Pod, "yours", ready, namespace=NS, subresource="status"),
-             'node "node-1" can only update pod status for pods with spec.nodeName set to itself'),
-            (node.delete(core.Pod, "yours", namespace=NS),
-             'node "node-1" can only delete pods with spec.nodeName set to itself'),
-            (node.create(pod("more", nodeName="node-1")),
-             'pod does not have "kubernetes.io/config.mirror" annotation, node "node-1" can only create mirror pods'),
-            (node.patch(core.Node, "node-2", labels),
-             'nodes "node-2" is forbidden: node "node-1" is not allowed to modify node "node-2"'),
-            (node.patch(core.Node, "node-1", restricted), "is not allowed to modify labels: node-restriction.kubernetes.io/tier"),
-            (node.patch(core.Node, "node-1", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}),
-             'node "node-1" is not allowed to modify taints'),
-            (node.delete(coordination.Lease, "node-2", namespace="kube-node-lease"),
-             "can only access node lease with the same name as the requesting node"),
+            (
+                node.patch(core.Pod, "yours", ready, namespace=NS, subresource="status"),
+                'node "node-1" can only update pod status for pods with spec.nodeName set to itself',
+            ),
+            (
+                node.delete(core.Pod, "yours", namespace=NS),
+                'node "node-1" can only delete pods with spec.nodeName set to itself',
+            ),
+            (
+                node.create(pod("more", nodeName="node-1")),
+                'pod does not have "kubernetes.io/config.mirror" annotation, node "node-1" can only create mirror pods',
+            ),
+            (
+                node.patch(core.Node, "node-2", labels),
+                'nodes "node-2" is forbidden: node "node-1" is not allowed to modify node "node-2"',
+            ),
+            (
+                node.patch(core.Node, "node-1", restricted),
+                "is not allowed to modify labels: node-restriction.kubernetes.io/tier",
+            ),
+            (
+                node.patch(core.Node, "node-1", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}),
+                'node "node-1" is not allowed to modify taints',
+            ),
+            (
+                node.delete(coordination.Lease, "node-2", namespace="kube-node-lease"),
+                "can only access node lease with the same name as the requesting node",
+            ),
         ):
             with pytest.raises(StatusError) as refused:
                 await work

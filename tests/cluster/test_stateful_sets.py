@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from cluster_objects import NS, PodLog, image_of, image_patch, is_ready, template
@@ -45,7 +46,7 @@ def test_pods_come_one_after_the_other_and_keep_their_names(knarr_cluster: Clust
     async def scenario(cluster: InProcessCluster) -> None:
         def look(pods: list[core.Pod]) -> None:
             mine = sorted(pods, key=lambda pod: pod.metadata.name)
-            for earlier, later in zip(mine, mine[1:], strict=False):
+            for earlier, later in itertools.pairwise(mine):
                 assert is_ready(earlier), (
                     f"{later.metadata.name} came before {earlier.metadata.name} was ready"
                 )

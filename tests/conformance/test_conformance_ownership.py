@@ -218,7 +218,7 @@ def test_the_status_of_a_namespace_can_be_changed(knarr_cluster: ClusterRunner) 
         condition = {"type": "StatusPatch", "status": "True", "reason": "E2E", "message": "Patched by an e2e test"}
         patch = {"metadata": {"annotations": {"e2e-patched-ns-status": "x"}}, "status": {"conditions": [condition]}}
         patched = await api.patch("status", patch, "status")
-        assert has_condition(patched, **{"kind": "StatusPatch"}, reason="E2E")
+        assert has_condition(patched, kind="StatusPatch", reason="E2E")
         assert patched["metadata"]["annotations"]["e2e-patched-ns-status"] == "x"
         more = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Updated by an e2e test"}
         await api.change("status", lambda obj: obj["status"]["conditions"].append(more), "status")

@@ -22,6 +22,7 @@ __all__ = [
     "canonical",
     "compare",
     "from_millis",
+    "from_nanos",
     "from_value",
     "millis",
     "nanos",
@@ -170,6 +171,11 @@ def total(quantities: list[str]) -> Quantity:
     for quantity in quantities:
         result = add(result, quantity)
     return result
+
+
+def from_nanos(size: int, *, like: str) -> Quantity:
+    """Billionths as an amount, in the notation of ``like``."""
+    return render(Amount(size, parse(like).notation))
 
 
 def from_value(units: int, *, binary: bool = False) -> Quantity:

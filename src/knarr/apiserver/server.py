@@ -31,10 +31,12 @@ from knarr.api.scheme import Resource
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.chain import Admission, Plugin
 from knarr.apiserver.admission.escalation import Escalation
+from knarr.apiserver.admission.limits import LimitRanger
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
+from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
 from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
 from knarr.apiserver.authentication import Authenticator, impersonate
@@ -102,6 +104,8 @@ class APIServer:
         self._accounts = ServiceAccountAdmission()
         self._priority = Priority()
         self._storage_class = DefaultStorageClass()
+        self._limits = LimitRanger()
+        self._quota = ResourceQuota()
         self._escalation = Escalation()
         self._registries: dict[tuple[str, str, str], GenericRegistry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -109,6 +113,8 @@ class APIServer:
         self._lifecycle.use(self.registry("", "namespaces"))
         self._accounts.use(self.registry("", "serviceaccounts"))
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
+        self._limits.use(self.registry("", "limitranges"))
+        self._quota.use(self.registry("", "resourcequotas"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
@@ -206,11 +212,14 @@ class APIServer:
             TaintNodesByCondition(),
             self._priority,
             DefaultTolerationSeconds(),
+            self._limits,
             self._storage_class,
             StorageObjectInUseProtection(),
             PinnedImages(),
             self._escalation,
             NodeRestriction(),
+            # Last: what it takes it keeps.
+            self._quota,
         ]
         admission = self._admission = Admission(plugins)
         for resource in scheme.all_resources():

@@ -27,6 +27,7 @@ from knarr.controllers.node_ipam import NodeIpamController
 from knarr.controllers.node_lifecycle import NodeLifecycleController
 from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
+from knarr.controllers.resource_quota import ResourceQuotaController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
@@ -71,6 +72,7 @@ class ControllerManager:
                 DaemonSetController,
                 StatefulSetController,
                 JobController,
+                ResourceQuotaController,
                 ClaimProtection,
                 VolumeProtection,
                 CronJobController,

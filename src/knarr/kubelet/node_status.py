@@ -64,8 +64,8 @@ def initial_node(
 def capacity(machine: Machine, config: KubeletConfig) -> dict[str, Quantity]:
     result = {
         "cpu": quantity.from_value(machine.cpus),
-        "memory": Quantity(f"{machine.memory_bytes // 1024}Ki"),
-        "ephemeral-storage": Quantity(f"{machine.storage_bytes // 1024}Ki"),
+        "memory": quantity.canonical(f"{machine.memory_bytes // 1024}Ki"),
+        "ephemeral-storage": quantity.canonical(f"{machine.storage_bytes // 1024}Ki"),
         "hugepages-1Gi": Quantity("0"),
         "hugepages-2Mi": Quantity("0"),
         "pods": quantity.from_value(config.max_pods),

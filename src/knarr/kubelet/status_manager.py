@@ -44,7 +44,7 @@ class StatusManager:
         self._current = current
         self._queue: WorkQueue[str] = WorkQueue(clock, retry_base_s=RETRY_BASE_S, retry_max_s=RETRY_MAX_S)
         self._statuses: dict[str, core.PodStatus] = {}
-        self._written: dict[str, core.PodStatus] = {}
+        self._written: dict[str, core.Pod] = {}
         self._pods: dict[str, core.Pod] = {}
         self._finished: set[str] = set()
 
@@ -104,7 +104,7 @@ class StatusManager:
         pod, status = self._current(uid) or self._pods.get(uid), self._statuses.get(uid)
         if pod is None:
             return
-        base = self._written.get(uid) or pod.status
+        base = _newer(self._written.get(uid), pod).status
         patch = status_patch(base, status) if status is not None else {}
         try:
             if patch and status is not None:
@@ -117,7 +117,7 @@ class StatusManager:
                     patch_type=STRATEGIC_MERGE_PATCH,
                     subresource="status",
                 )
-                self._written[uid] = written.status
+                self._written[uid] = written
                 log.debug("pod status written", pod=pod_ref(pod), phase=status.phase)
             if uid in self._finished and pod.metadata.deletionTimestamp:
                 await self._client.delete(
@@ -163,3 +163,13 @@ def _keyed_patch(before: list[dict[str, Any]], after: list[dict[str, Any]], key:
             changed.append({**entry, **vanished})
     changed += [{"$patch": "delete", key: name} for name in old if name not in new]
     return changed
+
+
+def _newer(written: core.Pod | None, seen: core.Pod) -> core.Pod:
+    """Our own last write, unless somebody has written since: the informer may be behind us, or ahead."""
+    if written is None:
+        return seen
+    ours, theirs = written.metadata.resourceVersion, seen.metadata.resourceVersion
+    if not (ours.isdecimal() and theirs.isdecimal()):
+        return written
+    return seen if int(theirs) > int(ours) else written

@@ -1,8 +1,10 @@
 """A node's kubelet changes its own node, its own lease and the pods on it, and nothing else.
 
-What a kubelet may do is given to all of them by one role; whose objects it may do it to is decided here, so that one stolen machine is not the whole cluster.
+What a kubelet may do is given to all of them by one role; whose objects it may do it to is decided here, so
+that one stolen machine is not the whole cluster.
 
-Upstream's counterpart is the ``NodeRestriction`` plug-in. Neighbours: ``bootstrap`` has the role. Which secrets a node may *read* is for an authorizer to say, as reads pass no admission.
+Upstream's counterpart is the ``NodeRestriction`` plug-in. Neighbours: ``bootstrap`` has the role. Which
+secrets a node may *read* is for an authorizer to say, as reads pass no admission.
 """
 
 from __future__ import annotations
