@@ -119,7 +119,6 @@ def test_a_new_image_reaches_every_daemon_pod(knarr_cluster: ClusterRunner) -> N
         assert sorted((each["revision"], each["metadata"]["labels"][HASH]) for each in history) == [(1, *first), (2, *second)]
         held = await daemons.sets.get("daemon-set")
         assert held["status"]["updatedNumberScheduled"] == 2
-        assert held["metadata"]["annotations"]["deprecated.daemonset.template.generation"] == "2"
 
     knarr_cluster.run(scenario, **TWO)
 

@@ -9,8 +9,11 @@ from conformance_api import NS, STRATEGIC, Api, Object
 from conformance_objects import IMAGE, pod, ready, workload
 from test_conformance_deployments import image_of, new_image, scale_operations, status_operations
 
+from knarr.client.transport import Transport
+from knarr.kit.chance import Chance
+from knarr.kit.clock import VirtualClock
 from knarr.kubelet.runtime.contract import ExecResult
-from knarr.testing import InProcessCluster
+from knarr.testing import Faults, FaultyTransport, InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 
 BASIC = "[sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic]"
@@ -195,6 +198,12 @@ def test_a_partition_holds_an_update_back(knarr_cluster: ClusterRunner) -> None:
 
 @pytest.mark.conformance(f"{BASIC} Should recreate evicted statefulset [Conformance]")
 def test_a_stateful_pod_that_failed_is_made_anew(knarr_cluster: ClusterRunner) -> None:
+    clock = VirtualClock()
+
+    def far(component: str, transport: Transport) -> Transport:
+        """A network that takes time: the controller tries again at once, for as long as the port is taken."""
+        return FaultyTransport(transport, Faults(delay=1.0, delay_s=0.2), clock, Chance(0))
+
     async def scenario(cluster: InProcessCluster) -> None:
         stateful = Stateful(cluster)
         ports = {"ports": [{"containerPort": 21017, "hostPort": 21017, "name": "conflict"}]}
@@ -213,7 +222,7 @@ def test_a_stateful_pod_that_failed_is_made_anew(knarr_cluster: ClusterRunner) -
 
             await stateful.pods.wait("ss-0", anew)
 
-    knarr_cluster.run(scenario)
+    knarr_cluster.run(scenario, clock=clock, wrap=far)
 
 
 @pytest.mark.conformance(f"{BASIC} should have a working scale subresource [Conformance]")

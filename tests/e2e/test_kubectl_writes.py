@@ -37,6 +37,16 @@ def test_applying_a_changed_field_changes_just_that(space: Space) -> None:
     assert after["metadata"]["labels"]["kept"] == "by-hand"
 
 
+def test_applying_on_the_server_tells_of_conflicts(space: Space) -> None:
+    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: owned}\ndata: {a: '1'}\n"
+    apply = ("apply", "--server-side", "-f", "-")
+    assert space.kubectl(*apply, stdin=manifest) == "configmap/owned serverside-applied\n"
+    refused = space.run(*apply, "--field-manager=other", stdin=manifest.replace("'1'", "'2'"))
+    assert refused.returncode == 1 and "conflict" in refused.stderr
+    space.kubectl(*apply, "--field-manager=other", "--force-conflicts", stdin=manifest.replace("'1'", "'2'"))
+    assert space.get("configmap", "owned")["data"] == {"a": "2"}
+
+
 def test_diff_shows_what_an_apply_would_change(space: Space) -> None:
     space.apply(web("differs"))
     assert space.run("diff", "-f", "-", stdin=web("differs")).returncode == 0

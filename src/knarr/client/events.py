@@ -62,6 +62,7 @@ class EventRecorder:
         self._client = client
         self._component = component
         self._host = host
+        self._sequence = 0
         self._clock = clock
         self._chance = chance
         self._queue: asyncio.Queue[core.Event] = asyncio.Queue(QUEUE_LIMIT)
@@ -81,7 +82,9 @@ class EventRecorder:
         if not self._admit((reference.kind, reference.namespace, reference.name, reference.uid)):
             return
         stamp = rfc3339(self._clock.now())
-        nanoseconds = int(self._clock.now().timestamp() * 1e9) + self._chance.index(1000)
+        # Two events of one moment must not get one name, neither from here nor from another recorder.
+        self._sequence += 1
+        nanoseconds = int(self._clock.now().timestamp() * 1e9) + self._sequence * 1000 + self._chance.index(1000)
         event = core.Event(
             metadata=meta.ObjectMeta(
                 name=f"{reference.name}.{nanoseconds:x}", namespace=reference.namespace or "default"

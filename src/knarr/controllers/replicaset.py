@@ -169,17 +169,20 @@ def compute_status(
     if failure is not None:
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
         reason = "FailedCreate" if wanted > len(active) else "FailedDelete"
-        kind: Any = apps.ReplicaSetCondition
-        if isinstance(replica_set, core.ReplicationController):
-            kind = core.ReplicationControllerCondition
-        condition = kind(
-            type="ReplicaFailure",
-            status="True",
-            reason=reason,
-            message=str(failure),
-            lastTransitionTime=rfc3339(now),
-        )
-        conditions.put(status.conditions, condition)
+        held: Any = conditions.get(status.conditions, "ReplicaFailure")
+        if held is None or held.status != "True" or held.reason != reason:
+            # The message names the pod that was refused, another one each time: writing each would never end.
+            kind: Any = apps.ReplicaSetCondition
+            if isinstance(replica_set, core.ReplicationController):
+                kind = core.ReplicationControllerCondition
+            condition = kind(
+                type="ReplicaFailure",
+                status="True",
+                reason=reason,
+                message=str(failure),
+                lastTransitionTime=rfc3339(now),
+            )
+            conditions.put(status.conditions, condition)
     else:
         conditions.remove(status.conditions, "ReplicaFailure")
     return status

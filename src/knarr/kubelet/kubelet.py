@@ -154,7 +154,8 @@ class Kubelet:
     def _wire_workers(self) -> None:
         config, clock, runtime = self.config, self.clock, self.runtime
         hooks = HookRunner(runtime, self._requests, clock)
-        killer = PodKiller(runtime, hooks, self.recorder, clock=clock)
+        drain_s = config.termination_drain_s
+        killer = PodKiller(runtime, hooks, self.recorder, clock=clock, drain_s=drain_s)
         self.probes = ProbeManager(
             Prober(runtime, self._requests),
             self.recorder,

@@ -135,6 +135,19 @@ class StatusManager:
                 raise
 
 
+#: The conditions a kubelet may take away; others' may have come since the status was computed.
+OWN_CONDITIONS = frozenset(
+    {
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodResizePending",
+        "PodResizeInProgress",
+    }
+)
+
+
 def status_patch(old: core.PodStatus, new: core.PodStatus) -> dict[str, Any]:
     """A strategic merge patch that turns ``old`` into ``new``. Pure."""
     before, after = codec.to_dict(old), codec.to_dict(new)
@@ -143,7 +156,13 @@ def status_patch(old: core.PodStatus, new: core.PodStatus) -> dict[str, Any]:
         if before.get(name) == after.get(name):
             continue
         if name == "conditions":
-            patch[name] = _keyed_patch(before.get(name, []), after.get(name, []), "type")
+            patch[name] = [
+                entry
+                for entry in _keyed_patch(before.get(name, []), after.get(name, []), "type")
+                if "$patch" not in entry or entry["type"] in OWN_CONDITIONS
+            ]
+            if not patch[name]:
+                del patch[name]
         elif name in ("podIPs", "hostIPs") and name in after:
             patch[name] = _keyed_patch(before.get(name, []), after[name], "ip")
         else:

@@ -33,7 +33,7 @@ async def evict(
     pod: core.Pod = await pods.get(namespace, name)
     options = eviction.deleteOptions or meta.DeleteOptions()
     if not _needs_budget(pod):
-        await pods.delete(ctx, namespace, name, options)
+        await _delete(pods, ctx, pod, options)
         return meta.Status(status="Success", code=201)
     covering = [budget for budget in budgets.objects(namespace) if _covers(budget, pod)]
     if len(covering) > 1:
@@ -42,8 +42,31 @@ async def evict(
         )
     if covering:
         await _take(budgets, ctx, covering[0], pod)
-    await pods.delete(ctx, namespace, name, options)
+    await _delete(pods, ctx, pod, options)
     return meta.Status(status="Success", code=201)
+
+
+async def _delete(pods: GenericRegistry, ctx: Context, pod: core.Pod, options: meta.DeleteOptions) -> None:
+    """Delete the pod, with the condition that tells its owner it did not fail by itself."""
+    namespace, name = pod.metadata.namespace, pod.metadata.name
+    condition = core.PodCondition(
+        type="DisruptionTarget",
+        status="True",
+        reason="EvictionByEvictionAPI",
+        message="Eviction API: evicting",
+        lastTransitionTime=rfc3339(ctx.clock.now()),
+    )
+
+    async def mutate(current: Any | None) -> core.Pod:
+        assert current is not None
+        changed: core.Pod = current
+        others = [each for each in changed.status.conditions if each.type != condition.type]
+        changed.status.conditions = [*others, condition]
+        return changed
+
+    if pod.metadata.deletionTimestamp is None:
+        await pods.update(ctx, namespace, name, mutate, subresource="status")
+    await pods.delete(ctx, namespace, name, options)
 
 
 def _needs_budget(pod: core.Pod) -> bool:

@@ -49,14 +49,14 @@ class StatefulSetController(PodOwnerController):
         update, collisions = await self._history.current(owner, revisions, owner.status.collisionCount)
         known = {each.metadata.name: each for each in (*revisions, update)}
         current = known.get(owner.status.currentRevision, update)
-        hashes = {"current": revision_hash(current), "update": revision_hash(update)}
-        step = plan.next_step(owner, pods, **hashes, now=self.clock.now())
-        templates = {revision_hash(each): each for each in known.values()}
+        names = {"current": current.metadata.name, "update": update.metadata.name}
+        step = plan.next_step(owner, pods, **names, now=self.clock.now())
         try:
-            await self._take(key, owner, step, templates)
+            await self._take(key, owner, step, known)
         finally:
             await self._write_status(owner, pods, current, update, collisions)
-        live = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(hashes.values())
+        live_names = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(names.values())
+        live = {revision_hash(known[name]) for name in live_names if name in known}
         await self._history.truncate(revisions, live=live, limit=owner.spec.revisionHistoryLimit)
         waits = [podlib.available_in_s(pod, owner.spec.minReadySeconds, self.clock.now()) for pod in pods]
         if pending := [wait for wait in waits if wait is not None]:
@@ -71,11 +71,11 @@ class StatefulSetController(PodOwnerController):
     ) -> None:
         for ordinal in step.check_claims:
             await self._ensure_claims(owner, ordinal)
-        for ordinal, digest in step.create.items():
-            revision = templates.get(digest)
+        for ordinal, name in step.create.items():
+            revision = templates.get(name)
             template = template_at(owner, revision) if revision is not None else owner.spec.template
             await self._ensure_claims(owner, ordinal)
-            await self._create(key, owner, identity.build_pod(owner, template, ordinal, digest))
+            await self._create(key, owner, identity.build_pod(owner, template, ordinal, name))
         for pod in step.delete:
             await self._delete(key, owner, pod)
 
@@ -137,13 +137,11 @@ class StatefulSetController(PodOwnerController):
         update: apps.ControllerRevision,
         collisions: int | None,
     ) -> None:
-        names = {revision_hash(each): each.metadata.name for each in (current, update)}
         status = plan.compute_status(
             owner,
             pods,
-            current=revision_hash(current),
-            update=revision_hash(update),
-            names=names,
+            current=current.metadata.name,
+            update=update.metadata.name,
             now=self.clock.now(),
         )
         status.collisionCount = collisions

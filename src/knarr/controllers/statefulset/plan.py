@@ -26,7 +26,7 @@ ON_DELETE = "OnDelete"
 
 @dataclass(slots=True)
 class Step:
-    """What to do now. ``create`` maps ordinals to the revision hash their pod gets."""
+    """What to do now. ``create`` maps ordinals to the name of the revision their pod is made of, which is also its label."""
 
     create: dict[int, str] = field(default_factory=dict)
     delete: list[core.Pod] = field(default_factory=list)
@@ -118,13 +118,20 @@ def _shrink(
     ordered: bool,
     now: datetime,
 ) -> bool:
-    """Take away what is too much, the highest first; whether something has to be waited for."""
+    """Take away what is too much, the highest first; whether something has to be waited for.
+
+    In order, one that is unwell stops it, so that a person can look; but the lowest of all that are unwell may go, or
+    nothing ever would.
+    """
+    unwell = [ordinal for ordinal in sorted(held) if not _available(owner, held[ordinal], now)]
     for ordinal in condemned:
         pod = held[ordinal]
         if pod.metadata.deletionTimestamp is not None:
             if ordered:
                 return True
             continue
+        if ordered and ordinal in unwell and ordinal != unwell[0]:
+            return True
         step.delete.append(pod)
         if ordered:
             return True
@@ -181,15 +188,14 @@ def compute_status(
     *,
     current: str,
     update: str,
-    names: Mapping[str, str],
     now: datetime,
 ) -> apps.StatefulSetStatus:
-    """The status that describes these pods. ``names`` are the revisions' object names by hash."""
+    """The status that describes these pods."""
     status = apps.StatefulSetStatus(
         observedGeneration=owner.metadata.generation or 0,
         conditions=owner.status.conditions,
-        currentRevision=names.get(current, ""),
-        updateRevision=names.get(update, ""),
+        currentRevision=current,
+        updateRevision=update,
     )
     for pod in pods:
         if pod.status.phase in ("Failed", "Succeeded"):
@@ -199,9 +205,9 @@ def compute_status(
             status.readyReplicas += 1
             status.availableReplicas += 1 if _available(owner, pod, now) else 0
         if pod.metadata.deletionTimestamp is None:
-            digest = pod.metadata.labels.get(HASH_LABEL)
-            status.currentReplicas += 1 if digest == current else 0
-            status.updatedReplicas += 1 if digest == update else 0
+            revision = pod.metadata.labels.get(HASH_LABEL)
+            status.currentReplicas += 1 if revision == current else 0
+            status.updatedReplicas += 1 if revision == update else 0
     return status
 
 
