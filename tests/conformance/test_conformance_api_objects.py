@@ -8,7 +8,20 @@ import base64
 from typing import Any
 
 import pytest
-from conformance_api import API_ONLY, MERGE, NS, STRATEGIC, Api, Object, api_operations, contains, discovered, fails, has_condition, namespace
+from conformance_api import (
+    API_ONLY,
+    MERGE,
+    NS,
+    STRATEGIC,
+    Api,
+    Object,
+    api_operations,
+    contains,
+    discovered,
+    fails,
+    has_condition,
+    namespace,
+)
 from conformance_objects import IMAGE, config_map, meta, pod, pod_spec, service
 
 from knarr.testing import InProcessCluster

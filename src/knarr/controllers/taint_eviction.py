@@ -22,6 +22,8 @@ class TaintEvictionController(Controller):
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
+        #: Since when each pod stands under a taint that does not itself say when it came. One entry a pod at most.
+        self._since: dict[Key, datetime] = {}
         self._nodes = self.lister(core.Node)
         self._pods = self.lister(core.Pod)
         self._pods.add_index("node", lambda pod: (pod.spec.nodeName,) if pod.spec.nodeName else ())
@@ -37,7 +39,11 @@ class TaintEvictionController(Controller):
             self.queue.add(key_of(pod))
 
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
-        if new is None or not new.spec.nodeName:
+        if new is None:
+            if old is not None:
+                self._since.pop(key_of(old), None)
+            return
+        if not new.spec.nodeName:
             return
         if (
             old is not None
@@ -56,7 +62,12 @@ class TaintEvictionController(Controller):
         node = self._nodes.get("", pod.spec.nodeName)
         if node is None:
             return
-        due = eviction_time(evicting(node), pod.spec.tolerations, now=self.clock.now())
+        taints = evicting(node)
+        if not taints:
+            self._since.pop(key, None)
+            return
+        since = self._since.setdefault(key, self.clock.now())
+        due = eviction_time(taints, pod.spec.tolerations, now=since)
         if due is None:
             return
         wait_s = (due - self.clock.now()).total_seconds()
@@ -95,7 +106,10 @@ def evicting(node: core.Node) -> list[core.Taint]:
 def eviction_time(
     taints: Sequence[core.Taint], tolerations: Sequence[core.Toleration], *, now: datetime
 ) -> datetime | None:
-    """When the pod has to go: now, at some time, or (None) never."""
+    """When the pod has to go: now, at some time, or (None) never.
+
+    ``now`` is when the pod came under these taints; a taint that says when it was added counts from then.
+    """
     earliest: datetime | None = None
     for taint in taints:
         matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]

@@ -27,13 +27,15 @@ def test_conditions_are_merged_by_type() -> None:
         conditions=[
             condition("Ready", "False", reason="X"),
             condition("Mine", "True"),
-            condition("Old", "True"),
+            condition("PodResizePending", "True"),
+            condition("DisruptionTarget", "True"),
         ]
     )
     new = core.PodStatus(conditions=[condition("Ready", "True"), condition("Mine", "True")])
     assert status_patch(old, new)["conditions"] == [
         {"type": "Ready", "status": "True", "reason": None},
-        {"$patch": "delete", "type": "Old"},
+        # The condition that another has set since this status was computed stays.
+        {"$patch": "delete", "type": "PodResizePending"},
     ]
 
 
