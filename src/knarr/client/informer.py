@@ -267,6 +267,7 @@ class InformerFactory:
         self._chance = chance
         self._informers: dict[tuple[Any, str, str, str], Informer[Any]] = {}
         self._tasks: TaskSet | None = None
+        self._running: dict[Informer[Any], asyncio.Task[Any]] = {}
 
     def informer(
         self, kind: type[T], *, namespace: str = "", label_selector: str = "", field_selector: str = ""
@@ -307,9 +308,15 @@ class InformerFactory:
             self._start(informer)
         return informer
 
+    def forget_metadata(self, resource: Resource) -> None:
+        """Stop following a kind that is no longer served."""
+        informer = self._informers.pop((resource, "", "", ""), None)
+        if informer is not None and (task := self._running.pop(informer, None)) is not None:
+            task.cancel()
+
     def _start(self, informer: Informer[Any]) -> None:
         if self._tasks is not None:
-            self._tasks.spawn(informer.run(), name=f"informer-{informer.lister.kind.__name__}")
+            self._running[informer] = self._tasks.spawn(informer.run(), name=f"informer-{informer.lister.kind.__name__}")
 
     async def wait_synced(self) -> None:
         """Until every informer asked for so far is complete."""
@@ -322,11 +329,12 @@ class InformerFactory:
         self._tasks = TaskSet(log)
         try:
             for informer in self._informers.values():
-                self._tasks.spawn(informer.run(), name=f"informer-{informer.lister.kind.__name__}")
+                self._start(informer)
             await asyncio.Event().wait()
         finally:
             await self._tasks.close()
             self._tasks = None
+            self._running.clear()
 
 
 def _key(obj: Any) -> Key:

@@ -82,7 +82,12 @@ class GarbageCollector(Controller):
     def _definition_changed(self, event: str, old: Any, new: Any) -> None:
         """Follow the objects of a kind that users have defined, from when it is served."""
         definition = new
-        if definition is None or definition.metadata.name in self._custom:
+        if definition is None:
+            gone = self._custom.pop(old.metadata.name, None)
+            if gone is not None:
+                self.context.factory.forget_metadata(gone)
+            return
+        if definition.metadata.name in self._custom:
             return
         served = [each for each in definition.spec.versions if each.served]
         if not served or not is_true(definition.status.conditions, "Established"):
