@@ -30,7 +30,9 @@ def kubectl_program() -> str:
     """The official kubectl: the newest supported one beside the one on the PATH, else that one."""
     found = shutil.which("kubectl")
     if found is None:
-        raise FileNotFoundError("expected the official kubectl on the PATH")
+        raise FileNotFoundError(
+            "expected the official kubectl on the PATH (1.30 or newer): https://kubernetes.io/docs/tasks/tools/"
+        )
     beside = Path(found).resolve().with_name("kubectl.1.33")
     return str(beside) if beside.exists() else found
 
@@ -69,7 +71,9 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
-    def knarr(self, *arguments: str, check: bool = True, timeout_s: float = 150.0) -> subprocess.CompletedProcess[str]:
+    def knarr(
+        self, *arguments: str, check: bool = True, timeout_s: float = 150.0
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "knarr.cli.main", *arguments],
             env=self.environment,
@@ -95,7 +99,12 @@ class Cluster:
         return [self._kubectl, *scope, *arguments]
 
     def run(
-        self, *arguments: str, namespace: str = "", stdin: str | None = None, timeout_s: float = 90.0, **extra: str
+        self,
+        *arguments: str,
+        namespace: str = "",
+        stdin: str | None = None,
+        timeout_s: float = 90.0,
+        **extra: str,
     ) -> subprocess.CompletedProcess[str]:
         """kubectl, whatever it answers; ``extra`` goes into its environment."""
         return subprocess.run(
@@ -137,7 +146,9 @@ class Space:
         self.cluster = cluster
         self.name = name
 
-    def run(self, *arguments: str, stdin: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str | None = None, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
         return self.cluster.run(*arguments, namespace=self.name, stdin=stdin, **extra)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, **extra: str) -> str:
@@ -158,10 +169,14 @@ class Space:
         return items
 
     def ready_pods(self, selector: str) -> list[dict[str, Any]]:
-        return [pod for pod in self.pods(selector) if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
+        return [
+            pod for pod in self.pods(selector) if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+        ]
 
     def events(self, about: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.get("events", f"--field-selector=involvedObject.name={about}")["items"]
+        items: list[dict[str, Any]] = self.get("events", f"--field-selector=involvedObject.name={about}")[
+            "items"
+        ]
         return items
 
     def service_url(self, name: str) -> str:
@@ -258,7 +273,10 @@ def _output(*command: str) -> str:
 
 
 def _marked_processes(cluster: str) -> list[tuple[int, str]]:
-    mark, paths = f"KNARR_CLUSTER={cluster}".encode(), (f"/run/knarr/{cluster}/", f"/var/lib/knarr/{cluster}/")
+    mark, paths = (
+        f"KNARR_CLUSTER={cluster}".encode(),
+        (f"/run/knarr/{cluster}/", f"/var/lib/knarr/{cluster}/"),
+    )
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
