@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conformance_api import NS, STRATEGIC, Api, Object, contains, has_condition
+from conformance_api import NS, STRATEGIC, Api, Object, contains, fails, has_condition
 from conformance_objects import IMAGE, meta, phase, pod, ready
 
 from knarr.testing import InProcessCluster
@@ -239,3 +239,64 @@ def test_the_api_server_is_an_endpoint(knarr_cluster: ClusterRunner) -> None:
         assert slices and slices[0]["endpoints"][0]["addresses"] == ["10.0.0.1"]
 
     knarr_cluster.run(scenario, nodes=0)
+
+
+CLASSES = "[sig-node] RuntimeClass should"
+
+
+async def runtime_class(cluster: InProcessCluster, **more: Any) -> Api:
+    classes = Api(cluster, "node.k8s.io/v1", "runtimeclasses")
+    await classes.create({"metadata": meta("special"), "handler": "runc", **more})
+    return classes
+
+
+@pytest.mark.conformance(f"{CLASSES} reject a Pod requesting a non-existent RuntimeClass [NodeConformance] [Conformance]")
+def test_a_pod_of_an_unknown_runtime_class_is_refused(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        pods = Api(cluster, "v1", "pods", NS)
+        refused = await fails(pods.create(pod("lost", runtimeClassName="special")), 403, "Forbidden")
+        assert str(refused) == 'pods "lost" is forbidden: pod rejected: RuntimeClass "special" not found'
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+@pytest.mark.conformance(f"{CLASSES} reject a Pod requesting a deleted RuntimeClass [NodeConformance] [Conformance]")
+def test_a_pod_of_a_deleted_runtime_class_is_refused(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        classes, pods = await runtime_class(cluster), Api(cluster, "v1", "pods", NS)
+        await pods.create(pod("early", runtimeClassName="special"))
+        await classes.delete("special")
+        await fails(pods.create(pod("late", runtimeClassName="special")), 403, "Forbidden")
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+@pytest.mark.conformance(f"{CLASSES} schedule a Pod requesting a RuntimeClass without PodOverhead [NodeConformance] [Conformance]")
+def test_a_pod_of_a_runtime_class_without_overhead_runs(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        scheduling = {"nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"key": "special", "operator": "Exists"}]}
+        await runtime_class(cluster, scheduling=scheduling)
+        pods = await running(cluster, "plain", runtimeClassName="special")
+        spec = (await pods.get("plain"))["spec"]
+        assert "overhead" not in spec
+        assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+        assert {"key": "special", "operator": "Exists"} in spec["tolerations"]
+        other = pod("elsewhere", runtimeClassName="special", nodeSelector={"kubernetes.io/os": "windows"})
+        await fails(pods.create(other), 403, "Forbidden")
+
+    knarr_cluster.run(scenario)
+
+
+@pytest.mark.conformance(f"{CLASSES} schedule a Pod requesting a RuntimeClass and initialize its Overhead [NodeConformance] [Conformance]")
+def test_a_runtime_class_gives_its_pods_their_overhead(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        overhead = {"cpu": "10m", "memory": "1Mi"}
+        await runtime_class(cluster, overhead={"podFixed": overhead})
+        pods = await running(cluster, "heavy", runtimeClassName="special")
+        assert (await pods.get("heavy"))["spec"]["overhead"] == overhead
+        other = pod("own", runtimeClassName="special", overhead={"cpu": "20m"})
+        refused = await fails(pods.create(other), 403, "Forbidden")
+        assert "Pod's Overhead doesn't match RuntimeClass's defined Overhead" in str(refused)
+        await fails(pods.create(pod("without", overhead={"cpu": "20m"})), 403, "Forbidden")
+
+    knarr_cluster.run(scenario)

@@ -37,6 +37,7 @@ from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
 from knarr.apiserver.admission.quota import ResourceQuota
+from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
 from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
 from knarr.apiserver.authentication import Authenticator, impersonate
@@ -103,6 +104,7 @@ class APIServer:
         self._lifecycle = NamespaceLifecycle()
         self._accounts = ServiceAccountAdmission()
         self._priority = Priority()
+        self._runtime_classes = RuntimeClasses()
         self._storage_class = DefaultStorageClass()
         self._limits = LimitRanger()
         self._quota = ResourceQuota()
@@ -115,6 +117,7 @@ class APIServer:
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._limits.use(self.registry("", "limitranges"))
         self._quota.use(self.registry("", "resourcequotas"))
+        self._runtime_classes.use(self.registry("node.k8s.io", "runtimeclasses"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
@@ -211,6 +214,7 @@ class APIServer:
             self._accounts,
             TaintNodesByCondition(),
             self._priority,
+            self._runtime_classes,
             DefaultTolerationSeconds(),
             self._limits,
             self._storage_class,

@@ -35,6 +35,10 @@ class Attributes:
     def is_(self, group: str, plural: str) -> bool:
         return self.resource.plural == plural and self.resource.group == group
 
+    def creates(self, group: str, plural: str) -> bool:
+        """Whether a new object of that resource is written."""
+        return self.operation == "CREATE" and self.is_(group, plural) and not self.subresource
+
 
 class Plugin:
     """A plug-in; override what it needs."""

@@ -35,7 +35,7 @@ class LimitRanger(Plugin):
         ]
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.operation != "CREATE" or not attributes.is_("", "pods") or attributes.subresource:
+        if not attributes.creates("", "pods"):
             return
         defaulted: list[str] = []
         for item in self._items(attributes, "Container"):

@@ -16,10 +16,6 @@ TOLERATION_S = 300
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 
 
-def _new_pod(attributes: Attributes) -> bool:
-    return attributes.operation == "CREATE" and attributes.is_("", "pods") and not attributes.subresource
-
-
 class Priority(Plugin):
     """Turns a priority class's name into a number."""
 
@@ -32,7 +28,7 @@ class Priority(Plugin):
         self._classes = classes
 
     async def mutate(self, attributes: Attributes) -> None:
-        if not _new_pod(attributes):
+        if not attributes.creates("", "pods"):
             return
         assert self._classes is not None
         spec = attributes.obj.spec
@@ -63,7 +59,7 @@ class DefaultTolerationSeconds(Plugin):
     name = "DefaultTolerationSeconds"
 
     async def mutate(self, attributes: Attributes) -> None:
-        if not _new_pod(attributes):
+        if not attributes.creates("", "pods"):
             return
         spec = attributes.obj.spec
         for key in (NOT_READY, UNREACHABLE):

@@ -29,7 +29,7 @@ class ServiceAccountAdmission(Plugin):
         self._accounts = accounts
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.operation != "CREATE" or not attributes.is_("", "pods") or attributes.subresource:
+        if not attributes.creates("", "pods"):
             return
         pod: core.Pod = attributes.obj
         if "kubernetes.io/config.mirror" in pod.metadata.annotations:
