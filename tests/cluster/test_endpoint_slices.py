@@ -190,3 +190,49 @@ def test_slices_hold_a_hundred_endpoints_each(knarr_cluster: ClusterRunner) -> N
         assert sum(sizes) == 130 and max(sizes) <= 100
 
     knarr_cluster.run(scenario, nodes=0)
+
+
+async def subsets(cluster: InProcessCluster, name: str = "web") -> list[core.EndpointSubset]:
+    return (await cluster.client.get(core.Endpoints, name, namespace=NS)).subsets
+
+
+def test_who_still_reads_endpoints_sees_the_same(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(service())
+        await cluster.sleep(1)
+        assert await subsets(cluster) == []
+        for name in ("a", "b"):
+            await cluster.client.create(pod(name, labels={"app": "web"}, readinessGates=GATE))
+        await cluster.sleep(5)
+        await open_gate(cluster, "a")
+        (subset,) = await subsets(cluster)
+        assert [each.targetRef and each.targetRef.name for each in subset.addresses] == ["a"]
+        assert [each.targetRef and each.targetRef.name for each in subset.notReadyAddresses] == ["b"]
+        assert [(port.name, port.port, port.protocol) for port in subset.ports] == [("http", 8080, "TCP")]
+        await cluster.client.delete(core.Pod, "b", namespace=NS)
+        await cluster.sleep(1)
+        (subset,) = await subsets(cluster)
+        assert subset.notReadyAddresses == []
+        await cluster.client.delete(core.Service, "web", namespace=NS)
+        await cluster.sleep(3)
+        left = (await cluster.client.list(core.Endpoints, namespace=NS)).items
+        assert [each.metadata.name for each in left] == ["kubernetes"]
+
+    knarr_cluster.run(scenario)
+
+
+def test_endpoints_without_a_selector_are_left_to_their_author(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        address = core.EndpointSubset(
+            addresses=[core.EndpointAddress(ip="192.0.2.7")], ports=[core.EndpointPort(port=80, protocol="TCP")]
+        )
+        metadata = meta.ObjectMeta(name="web", namespace=NS)
+        await cluster.client.create(core.Endpoints(metadata=metadata, subsets=[address]))
+        await cluster.client.create(service(selector={}))
+        await cluster.sleep(3)
+        await cluster.client.create(service("other"))
+        await cluster.client.delete(core.Service, "other", namespace=NS)
+        await cluster.sleep(3)
+        assert [each.ip for part in await subsets(cluster) for each in part.addresses] == ["192.0.2.7"]
+
+    knarr_cluster.run(scenario)

@@ -49,7 +49,7 @@ class EndpointSliceController(Controller):
         self.informer(discovery.EndpointSlice).add_handler(self._slice_changed)
 
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
-        if old is not None and new is not None and not _matters(old, new):
+        if old is not None and new is not None and not matters(old, new):
             return
         for pod in (old, new):
             if pod is None or not pod.metadata.labels:
@@ -166,7 +166,7 @@ def _file_by_service(each: discovery.EndpointSlice) -> Iterable[str]:
     return (f"{each.metadata.namespace}/{name}",) if name else ()
 
 
-def _matters(old: core.Pod, new: core.Pod) -> bool:
+def matters(old: core.Pod, new: core.Pod) -> bool:
     """Whether a pod's change can change an endpoint."""
     return (
         old.metadata.labels != new.metadata.labels

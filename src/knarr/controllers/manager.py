@@ -17,6 +17,7 @@ from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
 from knarr.controllers.disruption import DisruptionController
 from knarr.controllers.endpoint_slices import EndpointSliceController
+from knarr.controllers.endpoints import EndpointsController
 from knarr.controllers.framework import Controller, ControllerContext
 from knarr.controllers.garbage_collector import GarbageCollector
 from knarr.controllers.job.controller import JobController
@@ -78,6 +79,7 @@ class ControllerManager:
                 CronJobController,
                 TTLAfterFinishedController,
                 EndpointSliceController,
+                EndpointsController,
                 NamespaceController,
                 NodeLifecycleController,
                 TaintEvictionController,
