@@ -8,6 +8,7 @@ from cluster_objects import NS, deployment, is_ready, pod
 
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
+from knarr.api.quantity import Quantity
 from knarr.api.scheduling import v1 as scheduling
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
@@ -166,3 +167,27 @@ def test_nobody_goes_for_a_pod_of_the_same_rank(knarr_cluster: ClusterRunner) ->
         assert len(await cluster.pods("app=low")) == count
 
     knarr_cluster.run(scenario, nodes=3)
+
+
+def test_an_extended_resource_is_counted_out_to_pods(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        name = "example.com/dongle"
+        change = {"status": {"capacity": {name: "2"}}}
+        await cluster.client.patch(core.Node, "node-1", change, subresource="status")
+        await cluster.sleep(15)
+        node = await cluster.client.get(core.Node, "node-1")
+        assert node.status.capacity[name] == node.status.allocatable[name] == "2"
+        amounts: dict[str, Quantity] = {name: Quantity("2")}
+        for number in (1, 2):
+            resources = core.ResourceRequirements(requests=amounts, limits=amounts)
+            container = core.Container(name="main", image="app:1", resources=resources)
+            metadata = meta.ObjectMeta(name=f"taker-{number}", namespace="default")
+            await cluster.client.create(core.Pod(metadata=metadata, spec=core.PodSpec(containers=[container])))
+        await cluster.sleep(10)
+        one, two = [
+            await cluster.client.get(core.Pod, f"taker-{number}", namespace="default") for number in (1, 2)
+        ]
+        assert (one.status.phase, two.status.phase) == ("Running", "Pending")
+        assert f"Insufficient {name}" in two.status.conditions[0].message
+
+    knarr_cluster.run(scenario)

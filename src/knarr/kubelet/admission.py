@@ -78,6 +78,9 @@ def _fits(pod: core.Pod, active: list[core.Pod], allocatable: dict[str, str]) ->
         return Rejection("OutOfpods", PREFIX + text)
     requests = pod_requests(pod)
     for name, amount in sorted(requests.items()):
+        if "/" in name and name not in allocatable:
+            # Upstream: an extended resource that the node does not name is the scheduler's business alone.
+            continue
         measure = quantity.millis if name == "cpu" else quantity.value
         wanted, capacity = measure(amount), measure(allocatable.get(name) or "0")
         if wanted == 0:

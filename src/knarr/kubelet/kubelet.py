@@ -37,7 +37,7 @@ from knarr.kubelet.images import ImageManager
 from knarr.kubelet.log_rotation import LogRotation
 from knarr.kubelet.machine import Machine, MachineUse, read_machine, read_use
 from knarr.kubelet.node_registration import NodeLease, NodeRegistration, node_reference
-from knarr.kubelet.node_status import NodeHealth, allocatable, capacity, initial_node, node_status
+from knarr.kubelet.node_status import NodeHealth, allocatable, capacity, extended, initial_node, node_status
 from knarr.kubelet.objects import ObjectSource, TokenSource
 from knarr.kubelet.pleg import Pleg
 from knarr.kubelet.pod_cache import PodCache
@@ -301,7 +301,8 @@ class Kubelet:
 
     def _admit(self, pod: core.Pod) -> Rejection | None:
         node = self._nodes.get("", self.node_name) or self.registration.node
-        return admit(pod, node, self.workers.pods(), allocatable=dict(self._allocatable))
+        room: dict[str, str] = {**extended(node.status.allocatable), **self._allocatable}
+        return admit(pod, node, self.workers.pods(), allocatable=room)
 
     def read_use(self) -> MachineUse | None:
         return read_use(self.config.root_dir) if self.is_real else None

@@ -23,7 +23,7 @@ from knarr.kubelet.config import KubeletConfig
 from knarr.kubelet.machine import Machine, MachineUse
 from knarr.kubelet.runtime import contract as c
 
-__all__ = ["NodeHealth", "allocatable", "capacity", "initial_node", "node_status", "same_but_heartbeat"]
+__all__ = ["NodeHealth", "allocatable", "capacity", "extended", "initial_node", "node_status", "same_but_heartbeat"]
 
 MAX_IMAGES = 50
 MAX_IMAGE_NAMES = 5
@@ -74,6 +74,11 @@ def capacity(machine: Machine, config: KubeletConfig) -> dict[str, Quantity]:
     return result
 
 
+def extended(amounts: dict[str, Quantity]) -> dict[str, Quantity]:
+    """The extended resources among ``amounts``: a cluster's operator wrote them into the node's capacity."""
+    return {name: amount for name, amount in amounts.items() if "/" in name}
+
+
 def allocatable(total: dict[str, Quantity], config: KubeletConfig) -> dict[str, Quantity]:
     """What is left for pods: capacity without what is reserved and without the eviction threshold."""
     result = dict(total)
@@ -102,9 +107,9 @@ def node_status(
     health: NodeHealth,
     now: datetime,
 ) -> core.NodeStatus:
-    """The whole status, with what others own (attached volumes) kept."""
+    """The whole status, with what others own (attached volumes, extended resources) kept."""
     old = node.status
-    total = capacity(machine, config)
+    total = {**extended(old.capacity), **capacity(machine, config)}
     return core.NodeStatus(
         capacity=total,
         allocatable=allocatable(total, config),
