@@ -550,3 +550,19 @@ def test_deleting_a_collection_takes_only_what_is_selected(knarr_cluster: Cluste
         ]
 
     knarr_cluster.run(scenario, **BARE)
+
+
+def test_a_pods_annotations_can_be_written_with_its_status(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(pod("a"))
+        change = {
+            "metadata": {"annotations": {"seen": "yes"}},
+            "spec": {"activeDeadlineSeconds": 5},
+            "status": {"message": "hello"},
+        }
+        await cluster.client.patch(core.Pod, "a", change, namespace=NS, subresource="status")
+        held = await cluster.client.get(core.Pod, "a", namespace=NS)
+        assert held.metadata.annotations == {"seen": "yes"} and held.status.message == "hello"
+        assert held.spec.activeDeadlineSeconds is None
+
+    knarr_cluster.run(scenario, nodes=0)

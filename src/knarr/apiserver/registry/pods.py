@@ -34,9 +34,6 @@ class Pods(Strategy):
 
     def prepare_status(self, ctx: Context, obj: core.Pod, old: core.Pod) -> core.Pod:
         changed = Strategy.prepare_status(self, ctx, obj, old)
-        # Labels of a pod are not changed through its status.
-        changed.metadata.labels = old.metadata.labels
-        changed.metadata.annotations = old.metadata.annotations
         changed.metadata.finalizers = (
             obj.metadata.finalizers if old.metadata.deletionTimestamp else old.metadata.finalizers
         )
