@@ -29,6 +29,7 @@ down: setup
 
 test: system
 	$(PYTHON) -m pytest tests/unit tests/contract tests/cluster tests/conformance
+	@$(PYTHON) tools/kubectl.py
 	$(PYTHON) -m pytest tests/e2e
 
 test-fast: setup
