@@ -198,7 +198,7 @@ class NodeNamespace:
         """Make what is missing. The bridge must be there."""
         if self.exists():
             return
-        self.delete()
+        self._clear()
         self.run_dir.mkdir(parents=True, exist_ok=True)
         bridge = ClusterBridge(self.cluster, self.plan)
         run(["ip", "netns", "add", self.netns])
@@ -298,6 +298,15 @@ class NodeNamespace:
         """Remove everything but ``state_dir``: processes, namespaces with all their mounts, cgroups,
         ``run_dir``.
         """
+        self._clear()
+        # The cluster's own directories go with its last node.
+        for parent in (self.run_dir.parent, self.run_dir.parent.parent):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        Cgroups().remove_if_empty(cgroup_path(self.cluster))
+
+    def _clear(self) -> None:
+        """Remove what is the node's alone: other nodes of the cluster may be made at the same time."""
         self.kill()
         _unpin(self.mount_path)
         with contextlib.suppress(CommandError):
@@ -309,11 +318,6 @@ class NodeNamespace:
         while os.path.ismount(self.run_dir) or _is_mounted(self.run_dir):
             run(["umount", "--recursive", "--lazy", str(self.run_dir)])
         shutil.rmtree(self.run_dir, ignore_errors=True)
-        # The cluster's own directories go with its last node.
-        for parent in (self.run_dir.parent, self.run_dir.parent.parent):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        Cgroups().remove_if_empty(cgroup_path(self.cluster))
 
     def cut_off(self, connected: bool) -> None:
         """Pull the node's network cable, or plug it in again."""
