@@ -18,46 +18,35 @@ from knarr.api.discovery import v1 as discovery
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.owners import controller_reference
-from knarr.api.selectors import from_map
 from knarr.client.events import WARNING
-from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+from knarr.controllers.framework import ControllerContext, Key, key_of
+from knarr.controllers.service_pods import (
+    HEADLESS_LABEL,
+    PortKey,
+    ServicePodsController,
+    has_address,
+    hostname,
+    reference,
+    resolve_ports,
+)
 
 MAX_ENDPOINTS = 100
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
-HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
-TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _NOT_COPIED = (SERVICE_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL)
 
-#: The port numbers a group of pods has, in the service's order.
-PortKey = tuple[tuple[str, str, int, str], ...]
 
-
-class EndpointSliceController(Controller):
+class EndpointSliceController(ServicePodsController):
     name = "endpointslice-controller"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
-        self._services = self.watch(core.Service)
-        self._pods = self.lister(core.Pod)
         self._nodes = self.lister(core.Node)
         self._slices = self.lister(discovery.EndpointSlice)
         self._slices.add_index("service", _file_by_service)
-        self.informer(core.Pod).add_handler(self._pod_changed)
         self.informer(discovery.EndpointSlice).add_handler(self._slice_changed)
-
-    def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
-        if old is not None and new is not None and not matters(old, new):
-            return
-        for pod in (old, new):
-            if pod is None or not pod.metadata.labels:
-                continue
-            for service in self._services.list(pod.metadata.namespace):
-                selector = service.spec.selector
-                if selector and all(pod.metadata.labels.get(key) == value for key, value in selector.items()):
-                    self.queue.add(key_of(service))
 
     def _slice_changed(self, event: str, old: Any, new: Any) -> None:
         for each in (old, new):
@@ -71,13 +60,12 @@ class EndpointSliceController(Controller):
             for each in self._slices.by_index("service", "/".join(key))
             if each.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER
         ]
-        if service is None or service.spec.type == "ExternalName" or not service.spec.selector:
+        pods = self.pods_of(service) if service is not None else None
+        if service is None or pods is None:
             # The garbage collector removes a deleted service's slices; a changed one's are removed here.
             for each in held if service is not None else ():
                 await self._delete(each)
             return
-        selector = from_map(service.spec.selector)
-        pods = [pod for pod in self._pods.list(key[0]) if selector.matches(pod.metadata.labels)]
         groups = group_endpoints(service, pods, self._zones(pods))
         await self._write(service, groups, held)
 
@@ -166,19 +154,6 @@ def _file_by_service(each: discovery.EndpointSlice) -> Iterable[str]:
     return (f"{each.metadata.namespace}/{name}",) if name else ()
 
 
-def matters(old: core.Pod, new: core.Pod) -> bool:
-    """Whether a pod's change can change an endpoint."""
-    return (
-        old.metadata.labels != new.metadata.labels
-        or old.metadata.deletionTimestamp != new.metadata.deletionTimestamp
-        or old.status.podIP != new.status.podIP
-        or old.status.phase != new.status.phase
-        or old.spec.nodeName != new.spec.nodeName
-        or conditions.is_true(old.status.conditions, "Ready")
-        != conditions.is_true(new.status.conditions, "Ready")
-    )
-
-
 def group_endpoints(
     service: core.Service, pods: Sequence[core.Pod], zones: dict[str, str]
 ) -> dict[PortKey, list[discovery.Endpoint]]:
@@ -188,7 +163,7 @@ def group_endpoints(
     """
     groups: dict[PortKey, list[discovery.Endpoint]] = {}
     for pod in sorted(pods, key=lambda each: each.metadata.name):
-        if not pod.status.podIP or not pod.spec.nodeName or pod.status.phase in ("Succeeded", "Failed"):
+        if not has_address(pod):
             continue
         ports = resolve_ports(service, pod)
         if ports or not service.spec.ports:
@@ -209,39 +184,13 @@ def endpoint(service: core.Service, pod: core.Pod, zones: dict[str, str]) -> dis
             ready=publish or (ready and not terminating), serving=ready, terminating=terminating
         ),
         nodeName=pod.spec.nodeName,
-        targetRef=core.ObjectReference(
-            kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid
-        ),
+        targetRef=reference(pod),
     )
-    if pod.spec.hostname and pod.spec.subdomain == service.metadata.name:
-        built.hostname = pod.spec.hostname
+    if name := hostname(service, pod):
+        built.hostname = name
     if zone := zones.get(pod.spec.nodeName):
         built.zone = zone
     return built
-
-
-def resolve_ports(service: core.Service, pod: core.Pod) -> PortKey:
-    """The service's ports as numbers on this pod; a name the pod does not have is left out."""
-    resolved = []
-    for port in service.spec.ports:
-        number = _number(port, pod)
-        if number is not None:
-            resolved.append((port.name, port.protocol or "TCP", number, port.appProtocol or ""))
-    return tuple(resolved)
-
-
-def _number(port: core.ServicePort, pod: core.Pod) -> int | None:
-    target = port.targetPort
-    if isinstance(target, int):
-        return target or port.port
-    if not target:
-        return port.port
-    sidecars = [each for each in pod.spec.initContainers if each.restartPolicy == "Always"]
-    for container in (*pod.spec.containers, *sidecars):
-        for each in container.ports:
-            if each.name == target and (each.protocol or "TCP") == (port.protocol or "TCP"):
-                return each.containerPort
-    return None
 
 
 def _ports(key: PortKey) -> list[discovery.EndpointPort]:

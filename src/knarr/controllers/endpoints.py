@@ -3,8 +3,8 @@
 A service's pods are grouped by the port numbers they resolve to; each group is a subset, in which ready and
 other pods stand apart. An object that needs no change is not written.
 
-Upstream's counterpart is ``pkg/controller/endpoint``. Neighbours: ``endpoint_slices`` says which pods count
-and resolves their ports.
+Upstream's counterpart is ``pkg/controller/endpoint``. Neighbours: ``service_pods`` says which pods a
+service has and resolves their ports.
 """
 
 from __future__ import annotations
@@ -15,10 +15,17 @@ from knarr.api import codec, conditions
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
-from knarr.api.selectors import from_map
 from knarr.client.events import WARNING
-from knarr.controllers.endpoint_slices import HEADLESS_LABEL, PortKey, matters, resolve_ports
-from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+from knarr.controllers.framework import ControllerContext, Key, key_of
+from knarr.controllers.service_pods import (
+    HEADLESS_LABEL,
+    PortKey,
+    ServicePodsController,
+    has_address,
+    hostname,
+    reference,
+    resolve_ports,
+)
 
 __all__ = ["MANAGED_BY_LABEL", "MANAGER", "MAX_ADDRESSES", "EndpointsController", "subsets_of"]
 
@@ -29,27 +36,13 @@ MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
 MANAGER = "endpoint-controller"
 
 
-class EndpointsController(Controller):
+class EndpointsController(ServicePodsController):
     name = "endpoints-controller"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
-        self._services = self.watch(core.Service)
-        self._pods = self.lister(core.Pod)
         self._endpoints = self.lister(core.Endpoints)
-        self.informer(core.Pod).add_handler(self._pod_changed)
         self.informer(core.Endpoints).add_handler(self._endpoints_changed)
-
-    def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
-        if old is not None and new is not None and not matters(old, new):
-            return
-        for pod in (old, new):
-            if pod is None or not pod.metadata.labels:
-                continue
-            for service in self._services.list(pod.metadata.namespace):
-                selector = service.spec.selector
-                if selector and all(pod.metadata.labels.get(key) == value for key, value in selector.items()):
-                    self.queue.add(key_of(service))
 
     def _endpoints_changed(self, event: str, old: core.Endpoints | None, new: core.Endpoints | None) -> None:
         """An object deleted under a living service is made again; what users write is theirs."""
@@ -62,10 +55,9 @@ class EndpointsController(Controller):
             # As upstream: whoever wrote the object, it goes with its service. The lister may not have it yet.
             await self._delete(key)
             return
-        if service.spec.type == "ExternalName" or not service.spec.selector:
+        pods = self.pods_of(service)
+        if pods is None:
             return
-        selector = from_map(service.spec.selector)
-        pods = [pod for pod in self._pods.list(key[0]) if selector.matches(pod.metadata.labels)]
         subsets, left_out = subsets_of(service, pods)
         await self._write(service, held, subsets, left_out=left_out)
 
@@ -78,13 +70,13 @@ class EndpointsController(Controller):
         left_out: bool,
     ) -> None:
         labels = _labels(service)
+        mark = {OVER_CAPACITY: "truncated"} if left_out else {}
         if held is None:
-            annotations = {OVER_CAPACITY: "truncated"} if left_out else {}
             metadata = meta.ObjectMeta(
                 name=service.metadata.name,
                 namespace=service.metadata.namespace,
                 labels=labels,
-                annotations=annotations,
+                annotations=mark,
             )
             await self._create(service, core.Endpoints(metadata=metadata, subsets=subsets))
             return
@@ -95,7 +87,7 @@ class EndpointsController(Controller):
         changed.subsets = subsets
         changed.metadata.labels = labels
         others = {name: text for name, text in held.metadata.annotations.items() if name != OVER_CAPACITY}
-        changed.metadata.annotations = {**others, **({OVER_CAPACITY: "truncated"} if left_out else {})}
+        changed.metadata.annotations = {**others, **mark}
         await self.client.update(changed)
 
     async def _create(self, service: core.Service, built: core.Endpoints) -> None:
@@ -118,9 +110,7 @@ class EndpointsController(Controller):
                 raise
 
 
-def subsets_of(
-    service: core.Service, pods: Sequence[core.Pod]
-) -> tuple[list[core.EndpointSubset], bool]:
+def subsets_of(service: core.Service, pods: Sequence[core.Pod]) -> tuple[list[core.EndpointSubset], bool]:
     """The subsets of a service's pods, and whether addresses beyond ``MAX_ADDRESSES`` were left out.
 
     Ready pods are taken before others.
@@ -129,26 +119,25 @@ def subsets_of(
     counted = [pod for pod in pods if _counts(pod, publish=publish)]
     counted.sort(key=lambda pod: (not _ready(pod, publish=publish), pod.metadata.name))
     groups: dict[PortKey, core.EndpointSubset] = {}
-    taken = 0
+    taken, left_out = 0, False
     for pod in counted:
         ports = resolve_ports(service, pod)
         if not ports and service.spec.ports:
             continue
         if taken == MAX_ADDRESSES:
-            return [groups[key] for key in sorted(groups)], True
+            left_out = True
+            break
         subset = groups.setdefault(ports, core.EndpointSubset(ports=_ports(ports)))
         if _ready(pod, publish=publish):
             subset.addresses = [*subset.addresses, _address(service, pod)]
         else:
             subset.notReadyAddresses = [*subset.notReadyAddresses, _address(service, pod)]
         taken += 1
-    return [groups[key] for key in sorted(groups)], False
+    return [groups[key] for key in sorted(groups)], left_out
 
 
 def _counts(pod: core.Pod, *, publish: bool) -> bool:
-    if not pod.status.podIP or not pod.spec.nodeName or pod.status.phase in ("Succeeded", "Failed"):
-        return False
-    return publish or pod.metadata.deletionTimestamp is None
+    return has_address(pod) and (publish or pod.metadata.deletionTimestamp is None)
 
 
 def _ready(pod: core.Pod, *, publish: bool) -> bool:
@@ -156,16 +145,12 @@ def _ready(pod: core.Pod, *, publish: bool) -> bool:
 
 
 def _address(service: core.Service, pod: core.Pod) -> core.EndpointAddress:
-    built = core.EndpointAddress(
+    return core.EndpointAddress(
         ip=pod.status.podIP,
+        hostname=hostname(service, pod),
         nodeName=pod.spec.nodeName,
-        targetRef=core.ObjectReference(
-            kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid
-        ),
+        targetRef=reference(pod),
     )
-    if pod.spec.hostname and pod.spec.subdomain == service.metadata.name:
-        built.hostname = pod.spec.hostname
-    return built
 
 
 def _ports(key: PortKey) -> list[core.EndpointPort]:
