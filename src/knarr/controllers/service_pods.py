@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from knarr.api import conditions
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_resources import is_sidecar
 from knarr.api.selectors import from_map
 from knarr.controllers.framework import Controller, ControllerContext, key_of
 
@@ -103,7 +104,7 @@ def _number(port: core.ServicePort, pod: core.Pod) -> int | None:
         return target or port.port
     if not target:
         return port.port
-    sidecars = [each for each in pod.spec.initContainers if each.restartPolicy == "Always"]
+    sidecars = [each for each in pod.spec.initContainers if is_sidecar(each)]
     for container in (*pod.spec.containers, *sidecars):
         for each in container.ports:
             if each.name == target and (each.protocol or "TCP") == (port.protocol or "TCP"):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_resources import is_sidecar
 from knarr.kit.clock import parse_rfc3339
 
 __all__ = [
@@ -37,11 +38,6 @@ def full_name(pod: core.Pod) -> str:
 
 def is_terminal(pod: core.Pod) -> bool:
     return pod.status.phase in ("Succeeded", "Failed")
-
-
-def is_sidecar(container: Any) -> bool:
-    """An init container that keeps running beside the pod's containers."""
-    return bool(container.restartPolicy == "Always")
 
 
 def all_containers(pod: core.Pod) -> Iterator[Any]:

@@ -8,13 +8,13 @@ Upstream counterpart: ``pkg/apis/core/v1/helper/qos``, ``pkg/kubelet/cm/helpers_
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_resources import pod_total
 from knarr.api.core.qos import BEST_EFFORT, GUARANTEED, qos_class
 from knarr.api.quantity import Quantity
-from knarr.kubelet.pods import is_sidecar
 from knarr.kubelet.runtime import contract as c
 
 __all__ = [
@@ -98,39 +98,20 @@ def pod_limits(pod: core.Pod) -> dict[str, Quantity]:
     return _aggregate(pod, "limits")
 
 
-def _aggregate(pod: core.Pod, which: str) -> dict[str, Quantity]:
-    running: dict[str, Quantity] = {}
-    for container in pod.spec.containers:
-        _add(running, getattr(container.resources, which))
-    sidecars: dict[str, Quantity] = {}
-    peak: dict[str, Quantity] = {}
-    for container in pod.spec.initContainers:
-        amounts = getattr(container.resources, which)
-        if is_sidecar(container):
-            _add(running, amounts)
-            _add(sidecars, amounts)
-            _raise_to(peak, sidecars)
-        else:
-            with_sidecars = dict(sidecars)
-            _add(with_sidecars, amounts)
-            _raise_to(peak, with_sidecars)
-    _raise_to(running, peak)
-    if pod.spec.resources is not None:
-        running.update(getattr(pod.spec.resources, which))
-    if which == "requests" or running:
-        _add(running, pod.spec.overhead)
-    return running
+def _aggregate(pod: core.Pod, which: Literal["requests", "limits"]) -> dict[str, Quantity]:
+    total = pod_total(pod, which, _as_written, plus=quantity.add, larger=_larger)
+    if which == "requests" or total:
+        for name, amount in pod.spec.overhead.items():
+            total[name] = quantity.add(total[name], amount) if name in total else amount
+    return total
 
 
-def _add(total: dict[str, Quantity], amounts: dict[str, Quantity]) -> None:
-    for name, amount in amounts.items():
-        total[name] = quantity.add(total[name], amount) if name in total else amount
+def _as_written(name: str, text: str) -> Quantity:
+    return Quantity(text)
 
 
-def _raise_to(total: dict[str, Quantity], floor: dict[str, Quantity]) -> None:
-    for name, amount in floor.items():
-        if name not in total or quantity.compare(total[name], amount) < 0:
-            total[name] = amount
+def _larger(one: Quantity, other: Quantity) -> Quantity:
+    return other if quantity.compare(one, other) < 0 else one
 
 
 def pod_cgroup(root: str, pod: core.Pod) -> str:

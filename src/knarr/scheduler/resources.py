@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_resources import is_sidecar, pod_total
 
 CPU, MEMORY, EPHEMERAL, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 #: What scoring assumes of a container that asks for nothing, so that such pods spread too.
@@ -32,35 +33,9 @@ def requests(pod: core.Pod) -> Amounts:
     """What a node must have free for the pod: its containers together, or its greediest moment of
     initialisation.
     """
-    if pod.spec.resources is not None and pod.spec.resources.requests:
-        total = amounts(pod.spec.resources.requests)
-        own = _containers(pod)
-        # The pod's own figure counts where it names one; for other resources its containers' sum does.
-        total = {**own, **total}
-    else:
-        total = _containers(pod)
+    total = pod_total(pod, "requests", amount)
     for name, text in pod.spec.overhead.items():
         total[name] = total.get(name, 0) + amount(name, text)
-    return total
-
-
-def _containers(pod: core.Pod) -> Amounts:
-    total: Amounts = {}
-    for container in pod.spec.containers:
-        _add(total, amounts(container.resources.requests))
-    running: Amounts = {}
-    greatest: Amounts = {}
-    for container in pod.spec.initContainers:
-        wanted = amounts(container.resources.requests)
-        if container.restartPolicy == "Always":
-            _add(running, wanted)
-            _add(total, wanted)
-            _raise(greatest, running)
-        else:
-            moment = dict(running)
-            _add(moment, wanted)
-            _raise(greatest, moment)
-    _raise(total, greatest)
     return total
 
 
@@ -75,19 +50,9 @@ def scoring_requests(pod: core.Pod) -> tuple[int, int]:
     return max(cpu, exact.get(CPU, 0)), max(memory, exact.get(MEMORY, 0))
 
 
-def _add(total: Amounts, more: Mapping[str, int]) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, 0) + value
-
-
-def _raise(total: Amounts, floor: Mapping[str, int]) -> None:
-    for name, value in floor.items():
-        total[name] = max(total.get(name, 0), value)
-
-
 def host_ports(pod: core.Pod) -> list[tuple[str, str, int]]:
     """The ports of the node a pod takes: protocol, address, port."""
-    sidecars = [each for each in pod.spec.initContainers if each.restartPolicy == "Always"]
+    sidecars = [each for each in pod.spec.initContainers if is_sidecar(each)]
     return [
         (port.protocol or "TCP", port.hostIP or "0.0.0.0", port.hostPort)
         for container in (*pod.spec.containers, *sidecars)

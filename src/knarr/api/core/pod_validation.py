@@ -23,6 +23,7 @@ from knarr.api.core.container_validation import (
     check_seccomp,
 )
 from knarr.api.core.placement_validation import check_affinity, check_spread, check_tolerations
+from knarr.api.core.pod_resources import is_sidecar
 from knarr.api.core.volume_validation import check_volumes
 from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, required
 from knarr.api.metadata import check_annotations
@@ -101,7 +102,7 @@ def _check_containers(field: str, spec: core.PodSpec, volumes: dict[str, core.Vo
         faults += _check_unique(here, container.name, seen)
         if container.restartPolicy is not None:
             faults += one_of(f"{here}.restartPolicy", container.restartPolicy, RESTART_POLICIES)
-        if container.restartPolicy == "Always":
+        if is_sidecar(container):
             faults += _check_hooks(here, container)
             continue
         for name in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):

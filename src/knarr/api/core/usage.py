@@ -11,6 +11,7 @@ from typing import Any
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_resources import pod_total
 from knarr.api.core.qos import BEST_EFFORT, qos_class
 
 __all__ = ["Usage", "covers", "exceeded", "missing_requests", "usage_of"]
@@ -60,7 +61,9 @@ def _pod(pod: core.Pod, usage: Usage) -> Usage:
         # It still takes a place in the store, but nothing of a node.
         return usage
     usage["pods"] = ONE
-    requests, limits = _sum(pod, "requests"), _sum(pod, "limits")
+    requests, limits = pod_total(pod, "requests", _nanos), pod_total(pod, "limits", _nanos)
+    for name, text in pod.spec.overhead.items():
+        requests[name] = requests.get(name, 0) + quantity.nanos(text)
     for name, amount in requests.items():
         usage[f"requests.{name}"] = amount
         if name in _COMPUTE:
@@ -70,31 +73,8 @@ def _pod(pod: core.Pod, usage: Usage) -> Usage:
     return usage
 
 
-def _sum(pod: core.Pod, kind: str) -> Usage:
-    """Containers together, or the greediest moment of initialisation."""
-    own = getattr(pod.spec.resources, kind) if pod.spec.resources is not None else {}
-    total: Usage = {}
-    for container in pod.spec.containers:
-        _add(total, getattr(container.resources, kind))
-    running: Usage = {}
-    for container in pod.spec.initContainers:
-        wanted = getattr(container.resources, kind)
-        if container.restartPolicy == "Always":
-            _add(running, wanted)
-            _add(total, wanted)
-        else:
-            moment = dict(running)
-            _add(moment, wanted)
-            for name, amount in moment.items():
-                total[name] = max(total.get(name, 0), amount)
-    total |= {name: quantity.nanos(text) for name, text in own.items()}
-    _add(total, pod.spec.overhead if kind == "requests" else {})
-    return total
-
-
-def _add(total: Usage, amounts: Mapping[str, str]) -> None:
-    for name, text in amounts.items():
-        total[name] = total.get(name, 0) + quantity.nanos(text)
+def _nanos(name: str, text: str) -> int:
+    return quantity.nanos(text)
 
 
 def covers(quota: core.ResourceQuota, plural: str, obj: Any) -> bool:

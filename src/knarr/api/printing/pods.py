@@ -14,6 +14,7 @@ from typing import Any
 
 from knarr.api import conditions
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_resources import is_sidecar
 from knarr.api.meta.tables import TableRowCondition
 from knarr.api.printing.columns import NONE, Printer, age, columns, or_none
 from knarr.api.printing.durations import since
@@ -26,7 +27,7 @@ class _Summary:
 
     def __init__(self, pod: core.Pod) -> None:
         self.pod = pod
-        self.sidecars = {c.name for c in pod.spec.initContainers if c.restartPolicy == "Always"}
+        self.sidecars = {c.name for c in pod.spec.initContainers if is_sidecar(c)}
         self.total = len(pod.spec.containers) + len(self.sidecars)
         self.ready = 0
         self.restarts = 0
