@@ -9,8 +9,7 @@ Upstream's counterpart is ``pkg/controller/daemon``.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,15 +17,13 @@ from knarr.api import codec
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.core.placement import matches_node, tolerated
-from knarr.api.errors import StatusError
 from knarr.api.intstr import scaled_value
 from knarr.client.events import WARNING
-from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
 from knarr.controllers.expectations import TIMEOUT_S
 from knarr.controllers.framework import ControllerContext, Key, key_of
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash
-from knarr.controllers.pod_owner import BY_CONTROLLER, ORPHANS, PodOwnerController, file_by_controller
+from knarr.controllers.pod_owner import PodOwnerController
 from knarr.kit.backoff import Backoff
 
 BURST = 250
@@ -61,15 +58,7 @@ class DaemonSetController(PodOwnerController):
         self._nodes = self.lister(core.Node)
         #: When a node's failed daemon was last killed, and how long the next one is left alone.
         self._failed: dict[tuple[str, str], tuple[float, Backoff]] = {}
-        revisions = self.lister(apps.ControllerRevision)
-        revisions.add_index(BY_CONTROLLER, file_by_controller)
-        self._history = RevisionHistory(
-            context.client,
-            lambda owner: [
-                *revisions.by_index(BY_CONTROLLER, owner.metadata.uid),
-                *revisions.by_index(BY_CONTROLLER, ORPHANS + owner.metadata.namespace),
-            ],
-        )
+        self._history = RevisionHistory(context.client, self.lister(apps.ControllerRevision))
         self.informer(core.Node).add_handler(self._node_changed)
 
     def _node_changed(self, event: str, old: core.Node | None, new: core.Node | None) -> None:
@@ -134,37 +123,10 @@ class DaemonSetController(PodOwnerController):
         for pod in plan.failed:
             message = f"Found failed daemon pod {'/'.join(key_of(pod))} on node {pod.spec.nodeName}, will try to kill it"
             self.recorder.event(daemon_set, WARNING, "FailedDaemonPod", message)
-        delete = plan.delete[:BURST]
-        if delete:
-            self.expectations.expect_deletions(key, [pod.metadata.uid for pod in delete])
-            await self._each(delete, lambda pod: self._delete(key, daemon_set, pod))
+        await self.delete_pods(key, daemon_set, plan.delete[:BURST])
         create = plan.create_on[:BURST]
-        if create:
-            # Both may be expected at once; creations are counted on top of deletions.
-            self.expectations.add_creations(key, len(create))
-            names = iter(create)
-
-            async def make() -> None:
-                template = pinned_template(daemon_set, next(names), digest)
-                await self.control.create(daemon_set, template)
-
-            def failed(count: int) -> None:
-                for _ in range(count):
-                    self.expectations.created(key)
-
-            await self.control.create_many(len(create), make, failed=failed)
-
-    async def _each(self, pods: Sequence[core.Pod], act: Callable[[core.Pod], Awaitable[None]]) -> None:
-        for result in await asyncio.gather(*(act(pod) for pod in pods), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
-    async def _delete(self, key: Key, daemon_set: apps.DaemonSet, pod: core.Pod) -> None:
-        try:
-            await self.control.delete(daemon_set, pod)
-        except (StatusError, TransportError):
-            self.expectations.deleted(key, pod.metadata.uid)
-            raise
+        templates = (pinned_template(daemon_set, node, digest) for node in create)
+        await self.create_pods(key, daemon_set, len(create), templates)
 
     async def _write_status(
         self,

@@ -41,21 +41,19 @@ class Expectations:
         return self._clock.monotonic_s() - expected.since_s > TIMEOUT_S
 
     def expect_creations(self, key: Hashable, count: int) -> None:
-        self._expected[key] = _Expected(self._clock.monotonic_s(), creations=count)
-
-    def add_creations(self, key: Hashable, count: int) -> None:
-        """Expect creations besides what is expected already."""
-        held = self._expected.setdefault(key, _Expected(self._clock.monotonic_s()))
-        held.creations = max(held.creations, 0) + count
+        """Expect creations, besides what is still expected."""
+        if key not in self._expected or self.satisfied(key):
+            self._expected[key] = _Expected(self._clock.monotonic_s())
+        self._expected[key].creations += count
 
     def expect_deletions(self, key: Hashable, uids: Iterable[str]) -> None:
         self._expected[key] = _Expected(self._clock.monotonic_s(), deletions=set(uids))
 
-    def created(self, key: Hashable) -> None:
-        """One creation was seen, or will not happen."""
+    def created(self, key: Hashable, count: int = 1) -> None:
+        """So many creations were seen, or will not happen."""
         expected = self._expected.get(key)
         if expected is not None:
-            expected.creations -= 1
+            expected.creations -= count
 
     def deleted(self, key: Hashable, uid: str) -> None:
         """One deletion was seen, or will not happen."""

@@ -9,7 +9,7 @@ Upstream's counterpart is ``pkg/controller/history``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from knarr.api import codec
@@ -21,8 +21,9 @@ from knarr.api.owners import controller_reference
 from knarr.api.selectors import LabelSelector
 from knarr.api.strategic import strategic_merge
 from knarr.client.client import Client
+from knarr.client.informer import Lister
 from knarr.controllers.deployment.rolling import template_hash
-from knarr.controllers.pods import RefManager
+from knarr.controllers.pods import BY_CONTROLLER, RefManager, candidates, file_by_controller
 
 __all__ = ["HASH_LABEL", "RevisionHistory"]
 
@@ -30,20 +31,17 @@ HASH_LABEL = "controller-revision-hash"
 
 
 class RevisionHistory:
-    """The revisions of one kind of owner. ``candidates`` lists a namespace's revisions that may be an
-    owner's.
-    """
+    """The revisions of one kind of owner."""
 
-    def __init__(
-        self, client: Client, candidates: Callable[[Any], Iterable[apps.ControllerRevision]]
-    ) -> None:
+    def __init__(self, client: Client, revisions: Lister[apps.ControllerRevision]) -> None:
         self._client = client
-        self._candidates = candidates
+        self._revisions = revisions
+        revisions.add_index(BY_CONTROLLER, file_by_controller)
 
     async def of(self, owner: Any, selector: LabelSelector) -> list[apps.ControllerRevision]:
         """The owner's revisions, oldest first; orphans that match are adopted."""
         manager = RefManager(self._client, apps.ControllerRevision, owner, selector)
-        found = await manager.claim(list(self._candidates(owner)))
+        found = await manager.claim(candidates(self._revisions, owner))
         return sorted(
             found, key=lambda each: (each.revision, each.metadata.creationTimestamp or "", each.metadata.name)
         )

@@ -7,27 +7,20 @@ Neighbours: ``replicaset``, ``daemonset``, ``statefulset`` and ``job`` build on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from knarr.api.core import v1 as core
+from knarr.api.errors import StatusError
 from knarr.api.owners import controller_of
 from knarr.api.selectors import LabelSelector, from_label_selector
+from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
 from knarr.controllers.expectations import Expectations
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+from knarr.kit.tasks import all_done
 
-__all__ = ["BY_CONTROLLER", "ORPHANS", "PodOwnerController", "file_by_controller"]
-
-BY_CONTROLLER = "controller"
-ORPHANS = "orphan:"
-
-
-def file_by_controller(obj: Any) -> Iterable[str]:
-    """Index: the controller's UID; without one, the namespace's orphans."""
-    controller = controller_of(obj)
-    return (controller.uid,) if controller is not None else (ORPHANS + obj.metadata.namespace,)
-
+__all__ = ["PodOwnerController"]
 
 class PodOwnerController(Controller):
     """A subclass names the kind it reconciles; ``self.owners`` lists them, ``self.pods`` all pods."""
@@ -38,9 +31,9 @@ class PodOwnerController(Controller):
         super().__init__(context)
         self.owners = self.watch(self.owner_type)
         self.pods = self.lister(core.Pod)
-        self.pods.add_index(BY_CONTROLLER, file_by_controller)
+        self.pods.add_index(podlib.BY_CONTROLLER, podlib.file_by_controller)
         self.expectations = Expectations(context.clock)
-        self.control = podlib.PodControl(context.client, context.recorder, clock=context.clock)
+        self.control = podlib.PodControl(context.client, context.recorder)
         self.informer(core.Pod).add_handler(self._pod_changed)
 
     def selector_of(self, owner: Any) -> LabelSelector:
@@ -96,9 +89,35 @@ class PodOwnerController(Controller):
 
     async def claim(self, owner: Any) -> list[core.Pod]:
         """The owner's pods: its own, and orphans it adopts now."""
-        candidates = [
-            *self.pods.by_index(BY_CONTROLLER, owner.metadata.uid),
-            *self.pods.by_index(BY_CONTROLLER, ORPHANS + owner.metadata.namespace),
-        ]
         manager = podlib.RefManager(self.client, core.Pod, owner, self.selector_of(owner))
-        return await manager.claim(candidates)
+        return await manager.claim(podlib.candidates(self.pods, owner))
+
+    async def create_pods(
+        self, key: Key, owner: Any, count: int, templates: Iterator[core.PodTemplateSpec]
+    ) -> None:
+        """Make a pod of each of the next ``count`` templates, in growing batches. The first failure is raised."""
+        if not count:
+            return
+        self.expectations.expect_creations(key, count)
+
+        async def make() -> None:
+            await self.control.create(owner, next(templates))
+
+        await self.control.create_many(
+            count, make, failed=lambda number: self.expectations.created(key, number)
+        )
+
+    async def delete_pods(self, key: Key, owner: Any, pods: Sequence[core.Pod]) -> None:
+        """Delete all, side by side. The first failure is raised."""
+        if not pods:
+            return
+        self.expectations.expect_deletions(key, [pod.metadata.uid for pod in pods])
+
+        async def one(pod: core.Pod) -> None:
+            try:
+                await self.control.delete(owner, pod)
+            except (StatusError, TransportError):
+                self.expectations.deleted(key, pod.metadata.uid)
+                raise
+
+        await all_done(one(pod) for pod in pods)

@@ -9,11 +9,13 @@ Everything here is pure but for ``PodControl``, which writes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from knarr.api import codec
+import msgspec
+
+from knarr.api import codec, conditions
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
@@ -21,11 +23,30 @@ from knarr.api.owners import controller_of, controller_reference
 from knarr.api.selectors import LabelSelector
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
-from knarr.kit.clock import Clock, parse_rfc3339
+from knarr.client.informer import Lister
+from knarr.kit.clock import parse_rfc3339
 
+T = TypeVar("T", bound=msgspec.Struct)
+
+#: The name of the index that ``file_by_controller`` fills, and what its keys of orphans begin with.
+BY_CONTROLLER, ORPHANS = "controller", "orphan:"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 #: Creations of one batch double from this on while they succeed, so that a quota is not hit a thousand times.
 SLOW_START_BATCH = 1
+
+
+def file_by_controller(obj: Any) -> Iterable[str]:
+    """Index: the controller's UID; without one, the namespace's orphans."""
+    controller = controller_of(obj)
+    return (controller.uid,) if controller is not None else (ORPHANS + obj.metadata.namespace,)
+
+
+def candidates(lister: Lister[T], owner: Any) -> list[T]:
+    """What may be ``owner``'s: what it controls, and its namespace's orphans. The lister has the index
+    ``BY_CONTROLLER``.
+    """
+    orphans = ORPHANS + owner.metadata.namespace
+    return [*lister.by_index(BY_CONTROLLER, owner.metadata.uid), *lister.by_index(BY_CONTROLLER, orphans)]
 
 
 def is_active(pod: core.Pod) -> bool:
@@ -37,18 +58,13 @@ def is_terminating(pod: core.Pod) -> bool:
     return pod.status.phase not in ("Succeeded", "Failed") and pod.metadata.deletionTimestamp is not None
 
 
-def ready_condition(pod: core.Pod) -> core.PodCondition | None:
-    return next((c for c in pod.status.conditions if c.type == "Ready"), None)
-
-
 def is_ready(pod: core.Pod) -> bool:
-    condition = ready_condition(pod)
-    return condition is not None and condition.status == "True"
+    return conditions.is_true(pod.status.conditions, "Ready")
 
 
 def is_available(pod: core.Pod, min_ready_s: int, now: datetime) -> bool:
     """Ready, and for long enough."""
-    condition = ready_condition(pod)
+    condition = conditions.get(pod.status.conditions, "Ready")
     if condition is None or condition.status != "True":
         return False
     if min_ready_s == 0:
@@ -59,7 +75,7 @@ def is_available(pod: core.Pod, min_ready_s: int, now: datetime) -> bool:
 
 def available_in_s(pod: core.Pod, min_ready_s: int, now: datetime) -> float | None:
     """In how many seconds a ready pod becomes available; None if it is or is not on its way there."""
-    condition = ready_condition(pod)
+    condition = conditions.get(pod.status.conditions, "Ready")
     if (
         condition is None
         or condition.status != "True"
@@ -87,14 +103,15 @@ def deletion_rank(pods: Sequence[core.Pod], related: Sequence[core.Pod], now: da
     phases = {"Pending": 0, "": 1, "Unknown": 1, "Running": 2}
 
     def rank(pod: core.Pod) -> tuple[Any, ...]:
-        ready = is_ready(pod)
+        condition = conditions.get(pod.status.conditions, "Ready")
+        ready = condition is not None and condition.status == "True"
         return (
             bool(pod.spec.nodeName),
             phases.get(pod.status.phase, 1),
             ready,
             deletion_cost(pod),
             -crowd.get(pod.spec.nodeName, 0),
-            _log_age(ready_condition(pod).lastTransitionTime, now) if ready else 0,  # type: ignore[union-attr]
+            _log_age(condition.lastTransitionTime, now) if condition is not None and ready else 0,
             -max((status.restartCount for status in pod.status.containerStatuses), default=0),
             _log_age(pod.metadata.creationTimestamp, now),
             pod.metadata.uid,
@@ -122,16 +139,13 @@ def _log_age(since: str | None, now: datetime) -> int:
 class PodControl:
     """Creates, deletes, adopts and releases pods, and says so in events on their owner."""
 
-    def __init__(self, client: Client, recorder: EventRecorder, *, clock: Clock) -> None:
+    def __init__(self, client: Client, recorder: EventRecorder) -> None:
         self._client = client
         self._recorder = recorder
-        self._clock = clock
 
-    async def create(
-        self, owner: Any, template: core.PodTemplateSpec, *, name: str = "", namespace: str = ""
-    ) -> core.Pod:
+    async def create(self, owner: Any, template: core.PodTemplateSpec) -> core.Pod:
         """A pod of ``template`` that ``owner`` controls. Raises ``StatusError``."""
-        pod = pod_from(template, owner, name=name)
+        pod = pod_from(template, owner)
         try:
             created = await self._client.create(pod)
         except StatusError as error:
@@ -173,14 +187,13 @@ class PodControl:
             batch *= 2
 
 
-def pod_from(template: core.PodTemplateSpec, owner: Any, *, name: str = "") -> core.Pod:
-    """The pod a template describes, controlled by ``owner``; its name is generated unless given."""
+def pod_from(template: core.PodTemplateSpec, owner: Any) -> core.Pod:
+    """The pod a template describes, controlled by ``owner``; its name is generated."""
     labels = template.metadata.labels if template.metadata else {}
     annotations = template.metadata.annotations if template.metadata else {}
     finalizers = template.metadata.finalizers if template.metadata else []
     metadata = meta.ObjectMeta(
-        name=name,
-        generateName="" if name else f"{owner.metadata.name}-",
+        generateName=f"{owner.metadata.name}-",
         namespace=owner.metadata.namespace,
         labels=dict(labels),
         annotations=dict(annotations),

@@ -8,7 +8,7 @@ Upstream's counterpart is ``pkg/controller/replicaset``.
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
@@ -19,11 +19,10 @@ from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.owners import controller_of
 from knarr.api.selectors import LabelSelector, from_map
-from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
 from knarr.controllers.expectations import TIMEOUT_S
 from knarr.controllers.framework import Key
-from knarr.controllers.pod_owner import BY_CONTROLLER, PodOwnerController
+from knarr.controllers.pod_owner import PodOwnerController
 from knarr.kit.clock import rfc3339
 
 #: Pods created or deleted in one go, as upstream.
@@ -70,39 +69,11 @@ class ReplicaSetController(PodOwnerController):
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
         lacking = wanted - len(active)
         if lacking > 0:
-            await self._create(key, replica_set, min(lacking, BURST))
+            template = replica_set.spec.template or core.PodTemplateSpec()
+            await self.create_pods(key, replica_set, min(lacking, BURST), itertools.repeat(template))
         elif lacking < 0:
-            await self._delete(key, replica_set, active, min(-lacking, BURST))
-
-    async def _create(self, key: Key, replica_set: Replicated, count: int) -> None:
-        self.expectations.expect_creations(key, count)
-
-        def failed(number: int) -> None:
-            for _ in range(number):
-                self.expectations.created(key)
-
-        async def make() -> None:
-            await self.control.create(replica_set, replica_set.spec.template or core.PodTemplateSpec())
-
-        await self.control.create_many(count, make, failed=failed)
-
-    async def _delete(
-        self, key: Key, replica_set: Replicated, active: Sequence[core.Pod], count: int
-    ) -> None:
-        chosen = podlib.deletion_rank(active, self._related(replica_set), self.clock.now())[:count]
-        self.expectations.expect_deletions(key, [pod.metadata.uid for pod in chosen])
-
-        async def one(pod: core.Pod) -> None:
-            try:
-                await self.control.delete(replica_set, pod)
-            except (StatusError, TransportError):
-                self.expectations.deleted(key, pod.metadata.uid)
-                raise
-
-        results = await asyncio.gather(*(one(pod) for pod in chosen), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+            ranked = podlib.deletion_rank(active, self._related(replica_set), self.clock.now())
+            await self.delete_pods(key, replica_set, ranked[: min(-lacking, BURST)])
 
     def _related(self, replica_set: Replicated) -> list[core.Pod]:
         """Active pods of all sets of the same owner: a rollout's old and new pods crowd the same nodes."""
@@ -117,7 +88,7 @@ class ReplicaSetController(PodOwnerController):
         return [
             pod
             for each in siblings
-            for pod in self.pods.by_index(BY_CONTROLLER, each.metadata.uid)
+            for pod in self.pods.by_index(podlib.BY_CONTROLLER, each.metadata.uid)
             if podlib.is_active(pod)
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from knarr.kit.backoff import Backoff
@@ -44,6 +44,13 @@ async def every(
         except Exception as error:
             log.exception("periodic task failed", task=name, error=error)
         await clock.sleep(period_s)
+
+
+async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do everything side by side; when all has ended, raise the first failure."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 class TaskSet:

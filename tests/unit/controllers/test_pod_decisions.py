@@ -143,3 +143,21 @@ def test_expectations_hold_until_seen_or_until_it_has_been_too_long() -> None:
         expected.deleted("a", "y")
 
     run(scenario())
+
+
+def test_an_old_owner_s_new_creations_are_expected_as_long_as_a_new_one_s() -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        expected = Expectations(clock)
+        expected.expect_creations("a", 1)
+        expected.created("a")
+        await clock.sleep(TIMEOUT_S + 1)
+        expected.expect_creations("a", 1)
+        assert not expected.satisfied("a")
+        expected.expect_creations("a", 1)
+        expected.created("a")
+        assert not expected.satisfied("a")
+        expected.created("a")
+        assert expected.satisfied("a")
+
+    run(scenario())

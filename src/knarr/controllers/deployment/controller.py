@@ -17,8 +17,7 @@ from knarr.api.selectors import from_label_selector
 from knarr.client.events import NORMAL, WARNING
 from knarr.controllers.deployment import progress, revisions, rolling
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
-from knarr.controllers.pod_owner import BY_CONTROLLER, ORPHANS, file_by_controller
-from knarr.controllers.pods import RefManager
+from knarr.controllers.pods import BY_CONTROLLER, RefManager, candidates, file_by_controller
 
 
 class DeploymentController(Controller):
@@ -79,14 +78,10 @@ class DeploymentController(Controller):
             await self._roll(deployment, sets)
 
     async def _claim(self, deployment: apps.Deployment) -> list[apps.ReplicaSet]:
-        candidates = [
-            *self._sets.by_index(BY_CONTROLLER, deployment.metadata.uid),
-            *self._sets.by_index(BY_CONTROLLER, ORPHANS + deployment.metadata.namespace),
-        ]
         manager = RefManager(
             self.client, apps.ReplicaSet, deployment, from_label_selector(deployment.spec.selector)
         )
-        return await manager.claim(candidates)
+        return await manager.claim(candidates(self._sets, deployment))
 
     async def _paused(self, deployment: apps.Deployment, sets: list[apps.ReplicaSet]) -> None:
         """No rollout, but a resize and the status go on."""

@@ -5,9 +5,7 @@ Upstream's counterpart is ``pkg/controller/job``.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from knarr.api import codec
 from knarr.api.batch import v1 as batch
@@ -18,6 +16,7 @@ from knarr.client.client import MERGE_PATCH
 from knarr.controllers.framework import Key, key_of
 from knarr.controllers.job import indexes, progress
 from knarr.controllers.pod_owner import PodOwnerController
+from knarr.kit.tasks import all_done
 
 MANAGER = "kubernetes.io/job-controller"
 BURST = 500
@@ -49,8 +48,10 @@ class JobController(PodOwnerController):
         if verdict.event is not None:
             self.recorder.event(job, *verdict.event)
         await self._release(verdict.release)
-        await self._delete(key, job, verdict.delete)
-        await self._create(key, job, pods, verdict.create[:BURST])
+        await self.delete_pods(key, job, verdict.delete)
+        wanted = verdict.create[:BURST]
+        templates = (pod_template(job, index, _failures(pods, index)) for index in wanted)
+        await self.create_pods(key, job, len(wanted), templates)
         if verdict.wait_s is not None:
             self.queue.add_after(key, verdict.wait_s)
 
@@ -70,37 +71,7 @@ class JobController(PodOwnerController):
                 if error.code not in (404, 409):
                     raise
 
-        await _all(one(pod) for pod in pods if progress.tracked(pod))
-
-    async def _delete(self, key: Key, job: batch.Job, pods: Sequence[core.Pod]) -> None:
-        if not pods:
-            return
-        self.expectations.expect_deletions(key, [pod.metadata.uid for pod in pods])
-
-        async def one(pod: core.Pod) -> None:
-            try:
-                await self.control.delete(job, pod)
-            except StatusError:
-                self.expectations.deleted(key, pod.metadata.uid)
-                raise
-
-        await _all(one(pod) for pod in pods)
-
-    async def _create(self, key: Key, job: batch.Job, pods: Sequence[core.Pod], wanted: list[int]) -> None:
-        if not wanted:
-            return
-        self.expectations.add_creations(key, len(wanted))
-        remaining = iter(wanted)
-
-        def failed(count: int) -> None:
-            for _ in range(count):
-                self.expectations.created(key)
-
-        async def make() -> None:
-            index = next(remaining)
-            await self.control.create(job, pod_template(job, index, _failures(pods, index)))
-
-        await self.control.create_many(len(wanted), make, failed=failed)
+        await all_done(one(pod) for pod in pods if progress.tracked(pod))
 
 
 def _failures(pods: Sequence[core.Pod], index: int) -> int:
@@ -134,10 +105,3 @@ def pod_template(job: batch.Job, index: int, failures: int) -> core.PodTemplateS
             container.env = [*container.env, variable]
     template.spec.hostname = f"{job.metadata.name}-{index}"
     return template
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do everything, then raise the first failure."""
-    for result in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result

@@ -23,7 +23,7 @@ from knarr.api.owners import controller_of, controller_reference
 from knarr.client.events import NORMAL, WARNING, reference_to
 from knarr.controllers.framework import Controller, ControllerContext, Key
 from knarr.controllers.job.progress import COMPLETE, is_finished
-from knarr.controllers.pod_owner import BY_CONTROLLER, file_by_controller
+from knarr.controllers.pods import BY_CONTROLLER, file_by_controller
 from knarr.kit.clock import parse_rfc3339, rfc3339
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"

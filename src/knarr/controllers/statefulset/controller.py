@@ -15,7 +15,7 @@ from knarr.client.events import NORMAL, WARNING
 from knarr.controllers import pods as podlib
 from knarr.controllers.framework import ControllerContext, Key
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash, template_at
-from knarr.controllers.pod_owner import BY_CONTROLLER, ORPHANS, PodOwnerController, file_by_controller
+from knarr.controllers.pod_owner import PodOwnerController
 from knarr.controllers.statefulset import identity, plan
 
 
@@ -26,15 +26,7 @@ class StatefulSetController(PodOwnerController):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._claims = self.lister(core.PersistentVolumeClaim)
-        revisions = self.lister(apps.ControllerRevision)
-        revisions.add_index(BY_CONTROLLER, file_by_controller)
-        self._history = RevisionHistory(
-            context.client,
-            lambda owner: [
-                *revisions.by_index(BY_CONTROLLER, owner.metadata.uid),
-                *revisions.by_index(BY_CONTROLLER, ORPHANS + owner.metadata.namespace),
-            ],
-        )
+        self._history = RevisionHistory(context.client, self.lister(apps.ControllerRevision))
 
     async def reconcile(self, key: Key) -> None:
         owner = self.owners.get(*key)
@@ -81,7 +73,7 @@ class StatefulSetController(PodOwnerController):
 
     async def _create(self, key: Key, owner: apps.StatefulSet, pod: core.Pod) -> None:
         name = pod.metadata.name
-        self.expectations.add_creations(key, 1)
+        self.expectations.expect_creations(key, 1)
         try:
             await self.client.create(pod)
         except StatusError as error:

@@ -96,20 +96,3 @@ def build_claims(owner: apps.StatefulSet, ordinal: int) -> list[core.PersistentV
             claim.metadata.ownerReferences = [owner_reference(owner)]
         claims.append(claim)
     return claims
-
-
-def identity_matches(owner: apps.StatefulSet, pod: core.Pod) -> bool:
-    """Whether a pod that exists still is what its ordinal wants of it."""
-    labels = pod.metadata.labels
-    if labels.get(POD_NAME_LABEL) != pod.metadata.name:
-        return False
-    claims = {
-        volume.name: volume.persistentVolumeClaim.claimName
-        for volume in pod.spec.volumes
-        if volume.persistentVolumeClaim is not None
-    }
-    ordinal = ordinal_of(pod.metadata.name)
-    return all(
-        claims.get(template.metadata.name) == claim_name(owner, template, ordinal)
-        for template in owner.spec.volumeClaimTemplates
-    )
