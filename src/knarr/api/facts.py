@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FieldFacts", "definition_name", "definitions", "fields_of", "openapi_version"]
+__all__ = ["FieldFacts", "definition_name", "definitions", "fields_of", "names_by_kind"]
 
 DATA_FILE = "openapi-v1.36.json"
 
@@ -48,13 +48,8 @@ def definitions() -> dict[str, Any]:
     return found
 
 
-def openapi_version() -> str:
-    """The Kubernetes minor the description is of: ``v1.36``."""
-    return str(_document()["version"])
-
-
 @cache
-def _names() -> dict[tuple[str, str, str], str]:
+def names_by_kind() -> dict[tuple[str, str, str], str]:
     """(folder, version, type) to the full name of its definition."""
     result = {}
     for name in definitions():
@@ -66,7 +61,7 @@ def _names() -> dict[tuple[str, str, str], str]:
 def definition_name(cls: type[Any]) -> str | None:
     """The full name of a struct's definition; None for types written by hand."""
     parts = cls.__module__.split(".")
-    return _names().get((parts[-2], parts[-1], cls.__name__))
+    return names_by_kind().get((parts[-2], parts[-1], cls.__name__))
 
 
 @cache

@@ -18,7 +18,7 @@ import msgspec
 from knarr.api.facts import FieldFacts, fields_of
 from knarr.api.shapes import Shape, struct_fields
 
-__all__ = ["TOO_DEEP", "PatchError", "copy_plain", "strategic_merge"]
+__all__ = ["NO_FACTS", "TOO_DEEP", "PatchError", "child_of", "copy_plain", "strategic_merge"]
 
 TOO_DEEP = "exceeded max depth"
 DIRECTIVE = "$patch"
@@ -52,7 +52,7 @@ def copy_plain(value: Any) -> Any:
     return value
 
 
-def _child(shape: Shape, key: str) -> tuple[Shape, FieldFacts]:
+def child_of(shape: Shape, key: str) -> tuple[Shape, FieldFacts]:
     """The shape and the facts of a field, or of a map's values."""
     if shape.form == "struct":
         return struct_fields(shape.type).get(key, FREE), fields_of(shape.type).get(key, NO_FACTS)
@@ -76,7 +76,7 @@ def _merge_map(original: dict[str, Any], patch: dict[str, Any], shape: Shape) ->
         if isinstance(original.get(key), list):
             original[key] = [item for item in original[key] if item not in values]
     for key in dict.fromkeys([*patch, *orders]):
-        child, facts = _child(shape, key)
+        child, facts = child_of(shape, key)
         if key in patch and patch[key] is None:
             original.pop(key, None)
         elif key not in original:

@@ -68,15 +68,20 @@ class Change(msgspec.Struct, gc=False):
     previous: Entry | None
 
 
+def at_revision(entry: Entry, revision: int) -> Entry:
+    """The same object, told of at another revision: as it was when it went."""
+    end = entry.body.index(b",")
+    body = b'"metadata":{"resourceVersion":"%d"' % revision + entry.body[end:]
+    return Entry(entry.key, entry.namespace, entry.name, revision, body, entry.labels, entry.fields)
+
+
 Subscriber = Callable[[Change], None]
 
 
 class Cache:
     """All objects of one kind, in key order, and the changes that led to them."""
 
-    def __init__(
-        self, resource: Resource, reader: FieldReader, *, conversion: Conversion | None = None
-    ) -> None:
+    def __init__(self, resource: Resource, *, conversion: Conversion | None = None) -> None:
         self.resource = resource
         self.conversion = conversion
         self.prefix = resource.storage_prefix + "/"
@@ -85,7 +90,7 @@ class Cache:
             resource.kind.encode(),
         )
         self._stored_head = self.head + b'"metadata":{'
-        self._reader = reader
+        self.reader = FieldReader(resource)
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._history: deque[Change] = deque(maxlen=HISTORY_LIMIT)
@@ -98,6 +103,10 @@ class Cache:
 
     def get(self, key: str) -> Entry | None:
         return self._entries.get(key)
+
+    def within(self, namespace: str) -> str:
+        """What the keys of a namespace's objects begin with; of all objects' for none."""
+        return f"{self.prefix}{namespace}/" if namespace else self.prefix
 
     def scan(self, prefix: str, *, start: str = "") -> list[Entry]:
         """The entries whose key begins with ``prefix``, in order, from ``start`` on."""
@@ -129,15 +138,8 @@ class Cache:
             value = self._normalized(value)
         # Our own encoder always writes at least a name here, so the comma is right.
         body = b'"metadata":{"resourceVersion":"%d",' % revision + value[len(head) :]
-        metadata, fields = self._reader.read(value)
-        namespace, name = metadata.namespace, metadata.name
-        if self._reader.generic:
-            fields = {
-                "metadata.name": name,
-                **({"metadata.namespace": namespace} if namespace else {}),
-                **fields,
-            }
-        return Entry(key, namespace, name, revision, body, metadata.labels, fields)
+        metadata, fields = self.reader.read(value)
+        return Entry(key, metadata.namespace, metadata.name, revision, body, metadata.labels, fields)
 
     def _normalized(self, value: bytes) -> bytes:
         """The value as this server would have written it."""
@@ -166,17 +168,7 @@ class Cache:
                 return
             del self._entries[event.key]
             del self._keys[bisect_left(self._keys, event.key)]
-            end = previous.body.index(b",")
-            body = b'"metadata":{"resourceVersion":"%d"' % event.revision + previous.body[end:]
-            entry = Entry(
-                previous.key,
-                previous.namespace,
-                previous.name,
-                event.revision,
-                body,
-                previous.labels,
-                previous.fields,
-            )
+            entry = at_revision(previous, event.revision)
         else:
             try:
                 entry = self._make(event.key, event.value, event.revision)

@@ -26,7 +26,6 @@ from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver.cacher import Cache, Change, Hub
 from knarr.apiserver.conversion import Conversion
-from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.strategy import Context, Strategy
 from knarr.kit.clock import Clock, rfc3339
@@ -170,7 +169,7 @@ class CustomResources:
         stored = resources[0]
         registries = []
         for resource in resources:
-            cache = Cache(resource, FieldReader(resource), conversion=_conversion(resource, stored))
+            cache = Cache(resource, conversion=_conversion(resource, stored))
             strategy = CustomStrategy(
                 resource, has_status="status" in resource.subresources, has_generation=True
             )

@@ -35,7 +35,6 @@ from knarr.apiserver.apply.applying import apply
 from knarr.apiserver.apply.managers import manager_name
 from knarr.apiserver.cacher import Entry, Hub
 from knarr.apiserver.decoding import OPTIONS, decode_object, media_type, to_json
-from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.listing import check_options, integer, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
 from knarr.apiserver.patching import APPLY_PATCH, apply_patch, read_apply, read_patch
@@ -70,7 +69,6 @@ class Endpoint:
         self.registry = registry
         self.resource: Resource = registry.resource
         self._env = environment
-        self._reader = FieldReader(self.resource)
 
     def context(self, request: Request) -> Context:
         dry_run = request.query.all("dryRun")
@@ -127,7 +125,7 @@ class Endpoint:
 
     async def list(self, request: Request) -> Response:
         output = negotiation.choose(request.headers.get("accept", ""))
-        wanted = parse_list_query(request.query, self._reader)
+        wanted = parse_list_query(request.query, self.registry.cache.reader)
         check_options(wanted, request.query, watch=False)
         namespace = request.info.namespace if self.resource.namespaced else ""
         selection = await select(self.registry.cache, self._env.hub, wanted, namespace)
@@ -138,13 +136,15 @@ class Endpoint:
     async def watch(self, request: Request) -> Response:
         """The answer's body lives until the watch ends; the watcher is filed before the first byte is sent."""
         output = negotiation.choose(request.headers.get("accept", "").replace(";stream=watch", ""))
-        wanted = parse_list_query(request.query, self._reader)
+        wanted = parse_list_query(request.query, self.registry.cache.reader)
         check_options(wanted, request.query, watch=True)
         timeout_s = float(min(max(integer(request.query, "timeoutSeconds"), 0), MAX_WATCH_S))
         cache, hub = self.registry.cache, self._env.hub
         watcher = watching.Watcher(
             namespace=request.info.namespace if self.resource.namespaced else "",
-            name=request.info.name,
+            name=request.info.name
+            or (wanted.fields.required_value("metadata.name") if wanted.fields is not None else None)
+            or "",
             labels=wanted.labels,
             fields=wanted.fields,
             render=self._renderer(output, request.query.get("includeObject")),
@@ -158,7 +158,7 @@ class Endpoint:
         # From here to ``add`` nothing may await: a change in between would be lost or told twice.
         wants_initial = initial_flag == "true" or (not revision and initial_flag != "false")
         if wants_initial:
-            for entry in cache.scan(cache.prefix):
+            for entry in cache.scan(cache.within(watcher.namespace)):
                 if watcher.matches(entry):
                     watcher.frames.append(self._frame("ADDED", entry, watcher.render))
             if initial_flag == "true":
@@ -322,7 +322,7 @@ class Endpoint:
 
     async def delete_collection(self, request: Request) -> Response:
         options = delete_options(request)
-        wanted = parse_list_query(request.query, self._reader)
+        wanted = parse_list_query(request.query, self.registry.cache.reader)
         check_options(wanted, request.query, watch=False)
         namespace = request.info.namespace if self.resource.namespaced else ""
         selection = await select(self.registry.cache, self._env.hub, wanted, namespace)

@@ -45,9 +45,6 @@ _NO_LABELS: dict[str, str] = {}
 class FieldReader:
     """Reads one kind's labels and selectable fields."""
 
-    #: Every kind can be selected by name and namespace.
-    generic = True
-
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.fields = tuple(EXTRA.get((resource.group, resource.plural), ()))
@@ -60,13 +57,18 @@ class FieldReader:
         return field in supported(self.resource)
 
     def read(self, value: bytes) -> tuple[ObjectMetadata, dict[str, str]]:
-        """The metadata and the selectable fields of an encoded object. Raises msgspec's errors for anything
-        else.
+        """The metadata and the selectable fields of an encoded object; every kind can be selected by name and
+        namespace. Raises msgspec's errors for anything else.
         """
         obj: Any = self._decoder.decode(value)
         metadata = obj.metadata
         found = ObjectMetadata(metadata.name, metadata.namespace or "", metadata.labels or _NO_LABELS)
-        return found, {name: _text(obj, path) for name, path in self._paths}
+        fields = {"metadata.name": found.name}
+        if found.namespace:
+            fields["metadata.namespace"] = found.namespace
+        for name, path in self._paths:
+            fields[name] = _text(obj, path)
+        return found, fields
 
 
 def _partial_struct(paths: list[tuple[str, ...]]) -> type[msgspec.Struct]:

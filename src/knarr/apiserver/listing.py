@@ -11,7 +11,6 @@ Neighbours: ``cacher`` for what is current, ``store`` for older revisions, ``neg
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -124,9 +123,9 @@ def revision_of(text: str) -> int:
     return int(text)
 
 
-async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name: str = "") -> Selection:
+async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str) -> Selection:
     """The entries a list asks for. Raises ``StatusError`` 410, 400, 504."""
-    prefix = f"{cache.prefix}{namespace}/" if namespace else cache.prefix
+    prefix = cache.within(namespace)
     if wanted.continue_token:
         if wanted.resource_version not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
@@ -141,7 +140,7 @@ async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str, name
         await hub.fresh()
     elif revision:
         await hub.wait_for(revision)
-    return _from_cache(cache, hub, wanted, prefix, name)
+    return _from_cache(cache, hub, wanted, prefix)
 
 
 def check_options(wanted: ListQuery, query: Query, *, watch: bool) -> None:
@@ -191,14 +190,15 @@ def _watch_faults(wanted: ListQuery, query: Query) -> list[FieldError]:
     return faults
 
 
-def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, name: str) -> Selection:
-    entries: Iterable[Entry] = cache.scan(prefix)
-    by_name = name or (wanted.fields.required_value("metadata.name") if wanted.fields else None)
+def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str) -> Selection:
+    by_name = wanted.fields.required_value("metadata.name") if wanted.fields else None
     if by_name and (prefix != cache.prefix or not cache.resource.namespaced):
         found = cache.get(prefix + by_name)
         entries = [found] if found else []
-    elif by_name:
-        entries = [entry for entry in entries if entry.name == by_name]
+    else:
+        entries = cache.scan(prefix)
+        if by_name:
+            entries = [entry for entry in entries if entry.name == by_name]
     exact = wanted.labels.exact if wanted.labels is not None else ()
     if exact:
         # The usual selector asks for values; one pass for one of them leaves little for the full question.
@@ -206,7 +206,7 @@ def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str, name: st
         entries = [entry for entry in entries if entry.labels.get(label) == value]
     if wanted.labels is not None or wanted.fields is not None:
         entries = [entry for entry in entries if _matches(entry, wanted)]
-    chosen = list(entries)
+    chosen = entries
     if wanted.limit and len(chosen) > wanted.limit:
         remaining = len(chosen) - wanted.limit
         chosen = chosen[: wanted.limit]

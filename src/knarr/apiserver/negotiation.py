@@ -20,9 +20,8 @@ from knarr.api import codec
 from knarr.api.errors import not_acceptable
 from knarr.api.scheme import Resource
 from knarr.api.tables import table
-from knarr.apiserver.cacher import Cache, Entry
 
-__all__ = ["Output", "choose", "partial_list_head", "render_object", "render_table", "to_wire"]
+__all__ = ["Output", "choose", "render_object", "render_table", "to_wire"]
 
 JSON, TABLE, PARTIAL, PARTIAL_LIST = "json", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
 
@@ -94,14 +93,6 @@ def partial_object(data: bytes) -> bytes:
     return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%s}' % raw
 
 
-def partial_list_head(revision: int, *, continue_token: str = "", remaining: int = 0) -> bytes:
-    metadata = list_meta(revision, continue_token=continue_token, remaining=remaining)
-    return (
-        b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":%s,"items":['
-        % metadata
-    )
-
-
 def list_meta(revision: int, *, continue_token: str = "", remaining: int = 0) -> bytes:
     parts: dict[str, Any] = {"resourceVersion": str(revision)}
     if continue_token:
@@ -171,8 +162,3 @@ def render_object(
             with_columns=with_columns,
         )
     raise not_acceptable(SPOKEN)
-
-
-def full(cache: Cache, entry: Entry) -> bytes:
-    """An entry's complete bytes."""
-    return cache.head + entry.body

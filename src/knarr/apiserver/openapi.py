@@ -24,7 +24,8 @@ import msgspec
 
 from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
-from knarr.api.scheme import Resource
+from knarr.api.facts import definitions, names_by_kind
+from knarr.api.scheme import Resource, folder_of
 from knarr.apiserver.request import Request, Response
 
 Schema = dict[str, Any]
@@ -126,38 +127,21 @@ class OpenAPI:
 
     def _reachable(self, resources: Sequence[Resource]) -> dict[str, Schema]:
         """The schemas of these resources and of everything they refer to, with descriptions."""
-        definitions = _definitions() | _custom_definitions(resources)
+        known = definitions() | _custom_definitions(resources)
         wanted = [name for resource in resources for name in _kinds_of(resource)]
         found: dict[str, Schema] = {}
         while wanted:
             name = wanted.pop()
-            if name in found or name not in definitions:
+            if name in found or name not in known:
                 continue
-            found[name] = _described(name, definitions[name])
-            wanted.extend(_refs(definitions[name]))
+            found[name] = _described(name, known[name])
+            wanted.extend(_refs(known[name]))
         for resource in resources:
             name = definition_name(resource)
             if name in found:
                 gvk = {"group": resource.group, "kind": resource.kind, "version": resource.version}
                 found[name] = {**found[name], "x-kubernetes-group-version-kind": [gvk]}
         return dict(sorted(found.items()))
-
-
-@cache
-def _definitions() -> dict[str, Schema]:
-    data = importlib.resources.files("knarr.api").joinpath("data/openapi-v1.36.json").read_bytes()
-    definitions: dict[str, Schema] = msgspec.json.decode(data)["definitions"]
-    return definitions
-
-
-@cache
-def _names() -> dict[tuple[str, str, str], str]:
-    """Definition names by the last part of their package, version and kind."""
-    names = {}
-    for name in _definitions():
-        parts = name.split(".")
-        names[(parts[-3], parts[-2], parts[-1])] = name
-    return names
 
 
 def _custom_definitions(resources: Sequence[Resource]) -> dict[str, Schema]:
@@ -190,13 +174,13 @@ def definition_name(resource: Resource, kind: str = "") -> str:
         # com.example.stable.v1.CronTab
         parts = [*reversed(resource.group.split(".")), resource.version, kind or resource.kind]
         return ".".join(parts)
-    folder = resource.group.split(".", 1)[0] or "core"
+    folder = folder_of(resource.group)
     wanted = kind or resource.kind
     for package in (folder, "apiextensions", "apiregistration"):
-        name = _names().get((package, resource.version, wanted))
+        name = names_by_kind().get((package, resource.version, wanted))
         if name:
             return name
-    return _names().get(("meta", "v1", wanted), "")
+    return names_by_kind().get(("meta", "v1", wanted), "")
 
 
 def _kinds_of(resource: Resource) -> Iterator[str]:
@@ -284,7 +268,7 @@ def _operation(resource: Resource, verb: str, *, v3: bool) -> Schema:
 
 
 def _camel(resource: Resource) -> str:
-    group = resource.group.split(".", 1)[0] or "core"
+    group = folder_of(resource.group)
     return group.capitalize() + resource.version.capitalize()
 
 

@@ -12,7 +12,7 @@ access reviews from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from knarr.api.rbac import v1 as rbac
@@ -125,28 +125,28 @@ def _covers(rule: rbac.PolicyRule, question: Question) -> bool:
     if not _among(rule.verbs, question.verb):
         return False
     if question.path:
-        return any(_url_matches(pattern, question.path) for pattern in rule.nonResourceURLs)
+        return any(url_matches(pattern, question.path) for pattern in rule.nonResourceURLs)
     if not _among(rule.apiGroups, question.group):
         return False
     wanted = f"{question.resource}/{question.subresource}" if question.subresource else question.resource
-    if not (
-        _among(rule.resources, wanted)
-        or (question.subresource and f"*/{question.subresource}" in rule.resources)
-    ):
+    if not resource_matches(rule.resources, wanted):
         return False
     return not rule.resourceNames or question.name in rule.resourceNames
 
 
-def _among(allowed: list[str], wanted: str) -> bool:
+def _among(allowed: Sequence[str], wanted: str) -> bool:
     return wanted in allowed or "*" in allowed
 
 
-def _url_matches(pattern: str, path: str) -> bool:
-    if pattern == "*":
-        return True
-    if pattern.endswith("*"):
-        return path.startswith(pattern[:-1])
-    return path == pattern
+def resource_matches(allowed: Sequence[str], wanted: str) -> bool:
+    """Whether a rule's resources have ``pods`` or ``pods/log`` among them."""
+    _, slash, subresource = wanted.partition("/")
+    return _among(allowed, wanted) or (bool(slash) and f"*/{subresource}" in allowed)
+
+
+def url_matches(pattern: str, path: str) -> bool:
+    """Whether a rule's URL, which may end with a star, has the path in it."""
+    return pattern == path or (pattern.endswith("*") and path.startswith(pattern[:-1]))
 
 
 def refusal(user: UserInfo, question: Question) -> str:

@@ -47,7 +47,6 @@ from knarr.apiserver.conversion import CONVERSIONS
 from knarr.apiserver.custom_resources import CustomResources, Definitions
 from knarr.apiserver.discovery import Discovery
 from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
-from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.openapi import OpenAPI
 from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
@@ -88,6 +87,10 @@ class ServerConfig:
     """TLS towards kubelets, with the server's client certificate."""
 
 
+def _key(resource: Resource) -> tuple[str, str, str]:
+    return (resource.group, resource.version, resource.plural)
+
+
 class APIServer:
     """One API server on one store. ``run`` serves until cancelled; ``handle`` answers once ``ready`` is set."""
 
@@ -109,7 +112,6 @@ class APIServer:
         self._limits = LimitRanger()
         self._quota = ResourceQuota()
         self._escalation = Escalation()
-        self._registries: dict[tuple[str, str, str], GenericRegistry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
@@ -148,7 +150,7 @@ class APIServer:
             chance=chance,
         )
         self._resources: dict[tuple[str, str, str], Resource] = {
-            (resource.group, resource.version, resource.plural): resource
+            _key(resource): resource
             for resource in scheme.all_resources()
             if self._served(resource)
         }
@@ -190,23 +192,21 @@ class APIServer:
     def install(self, registries: list[GenericRegistry]) -> None:
         """Serve new kinds."""
         for registry in registries:
-            resource = registry.resource
-            key = (resource.group, resource.version, resource.plural)
-            self._registries[key] = registry
-            self._endpoints[key] = Endpoint(registry, self._environment)
-            self._resources[key] = resource
+            self._file(registry)
+            self._resources[_key(registry.resource)] = registry.resource
         self._describe()
 
     def uninstall(self, resources: list[Resource]) -> None:
         """Serve kinds no more; their watches end."""
         for resource in resources:
-            key = (resource.group, resource.version, resource.plural)
-            self._resources.pop(key, None)
-            self._endpoints.pop(key, None)
-            registry = self._registries.pop(key, None)
-            if registry is not None:
-                registry.dispatcher.end_all()
+            self._resources.pop(_key(resource), None)
+            endpoint = self._endpoints.pop(_key(resource), None)
+            if endpoint is not None:
+                endpoint.registry.dispatcher.end_all()
         self._describe()
+
+    def _file(self, registry: GenericRegistry) -> None:
+        self._endpoints[_key(registry.resource)] = Endpoint(registry, self._environment)
 
     def _build_registries(self) -> None:
         plugins: list[Plugin] = [
@@ -229,8 +229,7 @@ class APIServer:
         for resource in scheme.all_resources():
             if not resource.storage_prefix:
                 continue
-            key = (resource.group, resource.version, resource.plural)
-            cache = Cache(resource, FieldReader(resource), conversion=CONVERSIONS.get(key))
+            cache = Cache(resource, conversion=CONVERSIONS.get(_key(resource)))
             self.hub.add(cache)
             kind = NamespaceRegistry if resource.group_resource == "namespaces" else GenericRegistry
             registry = kind(
@@ -241,8 +240,7 @@ class APIServer:
                 admission=admission,
                 event_ttl_s=EVENT_TTL_S if resource.plural == "events" else 0,
             )
-            self._registries[key] = registry
-            self._endpoints[key] = Endpoint(registry, self._environment)
+            self._file(registry)
 
     def _strategy(self, resource: Resource) -> Strategy:
         name = resource.group_resource
@@ -258,12 +256,12 @@ class APIServer:
 
     def registry(self, group: str, plural: str, version: str = "v1") -> GenericRegistry:
         """The registry of a resource."""
-        return self._registries[(group, version, plural)]
+        return self._endpoints[(group, version, plural)].registry
 
     def registry_of(self, kind: type[Any]) -> GenericRegistry:
         """The registry of a struct."""
         resource = scheme.by_type(kind)
-        return self._registries[(resource.group, resource.version, resource.plural)]
+        return self._endpoints[_key(resource)].registry
 
     def _uid_of(self, kind: str, namespace: str, name: str) -> str | None:
         plural = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}[
@@ -311,8 +309,8 @@ class APIServer:
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
         self._environment.stopping.set()
-        for registry in self._registries.values():
-            registry.dispatcher.wake_all()
+        for endpoint in self._endpoints.values():
+            endpoint.registry.dispatcher.wake_all()
 
     def _own_context(self) -> Context:
         user = UserInfo("system:apiserver", ("system:masters",))

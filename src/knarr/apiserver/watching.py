@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from knarr.api.selectors import FieldSelector, LabelSelector
-from knarr.apiserver.cacher import Cache, Change, Entry, Hub
+from knarr.apiserver.cacher import Cache, Change, Entry, Hub, at_revision
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 
@@ -74,12 +74,24 @@ class Watcher:
 class _Framed:
     """A change with its frames, each made when first wanted."""
 
-    __slots__ = ("_cache", "_made", "change")
+    __slots__ = ("_cache", "_gone", "_made", "change")
 
     def __init__(self, cache: Cache, change: Change) -> None:
         self._cache = cache
         self.change = change
         self._made: dict[str, bytes] = {}
+        self._gone: Entry | None = None
+
+    @property
+    def gone(self) -> Entry:
+        """What a watcher is shown that had the object and has it no longer: upstream shows one that is there but
+        no longer selected as it was, at the new revision.
+        """
+        if self._gone is None:
+            change = self.change
+            assert change.previous is not None
+            self._gone = change.entry if change.deleted else at_revision(change.previous, change.revision)
+        return self._gone
 
     def frame(self, kind: str, entry: Entry, render: Renderer | None) -> bytes:
         if render is not None:
@@ -107,7 +119,7 @@ class Dispatcher:
         return sum(len(watchers) for watchers in self._watchers.values())
 
     def add(self, watcher: Watcher) -> None:
-        watcher.scope = _scope_of(watcher)
+        watcher.scope = _scope_of(watcher, namespaced=self._cache.resource.namespaced)
         self._watchers.setdefault(watcher.scope, {})[watcher] = None
 
     def remove(self, watcher: Watcher) -> None:
@@ -153,26 +165,11 @@ def offer(watcher: Watcher, framed: _Framed) -> None:
     if after:
         watcher.push(framed.frame("MODIFIED" if before else "ADDED", entry, watcher.render))
     elif before:
-        gone = entry
-        if not change.deleted:
-            # It is there but no longer selected: upstream shows it as it was, at the new revision.
-            assert change.previous is not None
-            gone = _at_revision(change.previous, change.revision)
-            watcher.push(
-                frame("DELETED", watcher.render(gone) if watcher.render else framed._cache.head + gone.body)
-            )
-            return
-        watcher.push(framed.frame("DELETED", gone, watcher.render))
+        watcher.push(framed.frame("DELETED", framed.gone, watcher.render))
 
 
-def _at_revision(entry: Entry, revision: int) -> Entry:
-    end = entry.body.index(b",")
-    body = b'"metadata":{"resourceVersion":"%d"' % revision + entry.body[end:]
-    return Entry(entry.key, entry.namespace, entry.name, revision, body, entry.labels, entry.fields)
-
-
-def _scope_of(watcher: Watcher) -> Scope:
-    if watcher.namespace and watcher.name:
+def _scope_of(watcher: Watcher, *, namespaced: bool) -> Scope:
+    if watcher.name and (watcher.namespace or not namespaced):
         return ("object", f"{watcher.namespace}/{watcher.name}")
     node = watcher.fields.required_value("spec.nodeName") if watcher.fields is not None else None
     if node:
@@ -185,10 +182,9 @@ def _scope_of(watcher: Watcher) -> Scope:
 def _scopes(change: Change) -> list[Scope]:
     """Every scope a change can concern. A node's pods are looked for under the old and the new node."""
     entry = change.entry
-    scopes: list[Scope] = [EVERYTHING]
+    scopes: list[Scope] = [EVERYTHING, ("object", f"{entry.namespace}/{entry.name}")]
     if entry.namespace:
         scopes.append(("namespace", entry.namespace))
-        scopes.append(("object", f"{entry.namespace}/{entry.name}"))
     node = entry.fields.get("spec.nodeName")
     if node:
         scopes.append(("node", node))

@@ -18,7 +18,7 @@ from itertools import product
 from knarr.api.errors import forbidden, not_found, quote
 from knarr.api.rbac import v1 as rbac
 from knarr.apiserver.admission.chain import Attributes, Plugin
-from knarr.apiserver.rbac import SUPERUSERS, Question, RbacAuthorizer
+from knarr.apiserver.rbac import SUPERUSERS, Question, RbacAuthorizer, resource_matches, url_matches
 
 __all__ = ["Escalation", "covers", "missing"]
 
@@ -110,11 +110,11 @@ def covers(own: rbac.PolicyRule, right: rbac.PolicyRule) -> bool:
         return False
     if right.nonResourceURLs:
         return all(
-            any(_url_covers(pattern, url) for pattern in own.nonResourceURLs) for url in right.nonResourceURLs
+            any(url_matches(pattern, url) for pattern in own.nonResourceURLs) for url in right.nonResourceURLs
         )
     if not _all_among(own.apiGroups, right.apiGroups):
         return False
-    if not all(_resource_covered(own.resources, wanted) for wanted in right.resources):
+    if not all(resource_matches(own.resources, wanted) for wanted in right.resources):
         return False
     if not own.resourceNames:
         return True
@@ -123,15 +123,6 @@ def covers(own: rbac.PolicyRule, right: rbac.PolicyRule) -> bool:
 
 def _all_among(allowed: Sequence[str], wanted: Sequence[str]) -> bool:
     return "*" in allowed or set(wanted) <= set(allowed)
-
-
-def _resource_covered(allowed: Sequence[str], wanted: str) -> bool:
-    _, slash, subresource = wanted.partition("/")
-    return "*" in allowed or wanted in allowed or (bool(slash) and f"*/{subresource}" in allowed)
-
-
-def _url_covers(pattern: str, url: str) -> bool:
-    return pattern == url or (pattern.endswith("*") and url.startswith(pattern[:-1]))
 
 
 def _single(rule: rbac.PolicyRule) -> Iterable[rbac.PolicyRule]:

@@ -35,8 +35,8 @@ class ResourceQuota(Plugin):
         if attributes.subresource or attributes.ctx.dry_run or attributes.is_("", "events"):
             return
         assert self._quotas is not None
-        prefix = f"{self._quotas.cache.prefix}{attributes.namespace}/"
-        if not self._quotas.cache.scan(prefix):
+        cache = self._quotas.cache
+        if not cache.scan(cache.within(attributes.namespace)):
             return
         delta = self._delta(attributes)
         if not delta:

@@ -17,10 +17,9 @@ import msgspec
 from knarr.api.facts import FieldFacts, definition_name, definitions, fields_of
 from knarr.api.shapes import Shape, struct_fields
 
-__all__ = ["FieldSet", "Path", "element_step", "from_json", "is_atomic", "readable", "set_of", "to_json"]
+__all__ = ["Path", "element_step", "from_json", "is_atomic", "readable", "set_of", "to_json"]
 
 Path = tuple[str, ...]
-FieldSet = frozenset[Path]
 
 #: A list's key that may be left out, and what it then is.
 KEY_DEFAULTS = {"protocol": "TCP"}

@@ -6,32 +6,30 @@ Upstream's counterpart is ``structured-merge-diff/typed``.
 
 from __future__ import annotations
 
-import copy as copying
 from collections.abc import Iterable
 from typing import Any
 
-from knarr.api.facts import FieldFacts, fields_of
-from knarr.api.shapes import Shape, struct_fields
+from knarr.api.facts import FieldFacts
+from knarr.api.shapes import Shape
+from knarr.api.strategic import NO_FACTS, child_of, copy_plain
 from knarr.apiserver.apply.fieldsets import Path, element_step, is_atomic
 
 __all__ = ["merge", "remove", "value_at"]
-
-NO_FACTS = FieldFacts()
 
 
 def merge(live: Any, applied: Any, shape: Shape, facts: FieldFacts = NO_FACTS) -> Any:
     """``live`` with everything in ``applied`` set; neither is changed."""
     if live is None or applied is None or is_atomic(shape, facts):
-        return copying.deepcopy(applied)
+        return copy_plain(applied)
     if isinstance(applied, dict) and isinstance(live, dict):
         result = dict(live)
         for key, value in applied.items():
-            child, own = _child(shape, key)
+            child, own = child_of(shape, key)
             result[key] = merge(live.get(key), value, child, own)
         return result
     if isinstance(applied, list) and isinstance(live, list):
         return _merge_list(live, applied, shape, facts)
-    return copying.deepcopy(applied)
+    return copy_plain(applied)
 
 
 def _merge_list(live: list[Any], applied: list[Any], shape: Shape, facts: FieldFacts) -> list[Any]:
@@ -44,13 +42,7 @@ def _merge_list(live: list[Any], applied: list[Any], shape: Shape, facts: FieldF
         if step in wanted:
             item = merge(item, wanted.pop(step), element) if facts.list_type == "map" else item
         result.append(item)
-    return [*result, *(copying.deepcopy(item) for item in wanted.values())]
-
-
-def _child(shape: Shape, key: str) -> tuple[Shape, FieldFacts]:
-    if shape.form == "struct":
-        return struct_fields(shape.type).get(key, Shape("any")), fields_of(shape.type).get(key, NO_FACTS)
-    return shape.element or Shape("any"), NO_FACTS
+    return [*result, *(copy_plain(item) for item in wanted.values())]
 
 
 def remove(value: Any, paths: Iterable[Path], shape: Shape) -> Any:
@@ -61,7 +53,7 @@ def remove(value: Any, paths: Iterable[Path], shape: Shape) -> Any:
         for step in path:
             node = node.setdefault(step, {})
         node["."] = True
-    return _remove(copying.deepcopy(value), tree, shape, NO_FACTS)
+    return _remove(copy_plain(value), tree, shape, NO_FACTS)
 
 
 _GONE = object()
@@ -75,7 +67,7 @@ def _remove(value: Any, tree: dict[str, Any], shape: Shape, facts: FieldFacts) -
             key = step[2:]
             if step == "." or key not in value:
                 continue
-            child, own = _child(shape, key)
+            child, own = child_of(shape, key)
             left = _remove(value[key], below, child, own)
             if left is _GONE or (left in ({}, []) and value[key] not in ({}, [])):
                 del value[key]
@@ -97,10 +89,7 @@ def _remove(value: Any, tree: dict[str, Any], shape: Shape, facts: FieldFacts) -
 def _keeps_something(value: dict[str, Any], tree: dict[str, Any]) -> bool:
     """An element that others have put fields into stays when one owner leaves it."""
     named = {step[2:] for step in tree if step != "."}
-    keys = set()
-    for step in tree:
-        keys |= {step[2:]} if step.startswith("f:") else set()
-    return any(key not in named and key not in keys for key in value)
+    return any(key not in named for key in value)
 
 
 def value_at(value: Any, path: Path, shape: Shape, facts: FieldFacts = NO_FACTS) -> Any:
@@ -110,7 +99,7 @@ def value_at(value: Any, path: Path, shape: Shape, facts: FieldFacts = NO_FACTS)
             if not isinstance(value, dict):
                 return None
             value = value.get(step[2:])
-            shape, facts = _child(shape, step[2:])
+            shape, facts = child_of(shape, step[2:])
         else:
             if not isinstance(value, list):
                 return None

@@ -74,14 +74,15 @@ def check_preconditions(
 
 def decide(strategy: Strategy, obj: Any, options: meta.DeleteOptions, *, now: datetime) -> Decision:
     """What to do with ``obj`` when its deletion is asked for. ``obj`` stays untouched."""
-    changed = codec.copy(obj)
     finalizers = _finalizers(strategy, obj, options)
-    changed.metadata.finalizers = finalizers
     grace_s = _grace_s(strategy, obj, options)
-    if obj.metadata.deletionTimestamp is not None:
-        return _again(changed, obj, grace_s, graceful=strategy.graceful is not None)
-    if grace_s <= 0 and not finalizers:
+    again = obj.metadata.deletionTimestamp is not None
+    if not again and grace_s <= 0 and not finalizers:
         return Decision(remove=True)
+    changed = codec.copy(obj)
+    changed.metadata.finalizers = finalizers
+    if again:
+        return _again(changed, obj, grace_s, graceful=strategy.graceful is not None)
     changed.metadata.deletionTimestamp = rfc3339(now + timedelta(seconds=grace_s))
     changed.metadata.deletionGracePeriodSeconds = grace_s
     if changed.metadata.generation:

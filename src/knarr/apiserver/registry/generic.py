@@ -92,11 +92,7 @@ class GenericRegistry:
         self._ttl_s = event_ttl_s
 
     def key(self, namespace: str, name: str) -> str:
-        return (
-            f"{self.cache.prefix}{namespace}/{name}"
-            if self.resource.namespaced
-            else f"{self.cache.prefix}{name}"
-        )
+        return self.resource.key(namespace, name)
 
     async def entry(self, namespace: str, name: str, *, fresh: bool = True) -> Entry:
         """The object's bytes as they stand. Raises ``StatusError`` 404."""
@@ -113,8 +109,7 @@ class GenericRegistry:
 
     def objects(self, namespace: str = "") -> list[Any]:
         """Every object of a namespace, or of all, decoded."""
-        prefix = f"{self.cache.prefix}{namespace}/" if namespace else self.cache.prefix
-        return [self.cache.object(entry) for entry in self.cache.scan(prefix)]
+        return [self.cache.object(entry) for entry in self.cache.scan(self.cache.within(namespace))]
 
     async def create(self, ctx: Context, obj: Any) -> Result:
         """Create ``obj``. Raises ``StatusError``: AlreadyExists, Invalid, Forbidden."""
@@ -221,14 +216,12 @@ class GenericRegistry:
             obj = await mutate(codec.copy(old))
             meant = obj.metadata.resourceVersion
             if meant and meant != old.metadata.resourceVersion:
-                raise conflict(self.resource.group, self.resource.plural, name, CHANGED)
+                raise conflict(self.resource.group, self.resource.plural, name)
             try:
                 return await self._update_once(ctx, old, obj, subresource)
             except RevisionMismatch as error:
-                if meant and meant != old.metadata.resourceVersion:
-                    raise conflict(self.resource.group, self.resource.plural, name, CHANGED) from None
                 current = self._seen(error.current)
-        raise conflict(self.resource.group, self.resource.plural, name, CHANGED)
+        raise conflict(self.resource.group, self.resource.plural, name)
 
     def _seen(self, kv: KeyValue | None) -> Entry | None:
         return None if kv is None else self.cache.entry(kv)
@@ -337,7 +330,7 @@ class GenericRegistry:
                 return await self._carry_out(ctx, obj, decision)
             except RevisionMismatch as error:
                 current = self._seen(error.current)
-        raise conflict(self.resource.group, self.resource.plural, name, CHANGED)
+        raise conflict(self.resource.group, self.resource.plural, name)
 
     def decide_deletion(self, obj: Any, options: meta.DeleteOptions, ctx: Context) -> deletion.Decision:
         """What a deletion does; namespaces have their own answer."""
@@ -382,8 +375,7 @@ class GenericRegistry:
         async def one(entry: Entry) -> Any | None:
             async with gate:
                 try:
-                    own = codec.copy(options)
-                    return (await self.delete(ctx, entry.namespace, entry.name, own)).obj
+                    return (await self.delete(ctx, entry.namespace, entry.name, options)).obj
                 except StatusError as error:
                     if error.code != 404:
                         raise
@@ -391,9 +383,6 @@ class GenericRegistry:
 
         results = await asyncio.gather(*(one(entry) for entry in entries))
         return [obj for obj in results if obj is not None]
-
-
-CHANGED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
 def new_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:

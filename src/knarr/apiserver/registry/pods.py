@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.core.qos import qos_class
 from knarr.api.errors import conflict, invalid, required
@@ -91,19 +90,18 @@ async def bind(
                 name,
                 f"pod {name} has non-empty .spec.schedulingGates",
             )
-        bound = codec.copy(pod)
-        bound.spec.nodeName = node
-        bound.metadata.annotations = {**bound.metadata.annotations, **binding.metadata.annotations}
-        others = [condition for condition in bound.status.conditions if condition.type != "PodScheduled"]
-        bound.status.conditions = [
+        pod.spec.nodeName = node
+        pod.metadata.annotations = {**pod.metadata.annotations, **binding.metadata.annotations}
+        others = [condition for condition in pod.status.conditions if condition.type != "PodScheduled"]
+        pod.status.conditions = [
             *others,
             core.PodCondition(
                 type="PodScheduled",
                 status="True",
                 lastTransitionTime=rfc3339(ctx.clock.now()),
-                observedGeneration=bound.metadata.generation or 0,
+                observedGeneration=pod.metadata.generation or 0,
             ),
         ]
-        return bound
+        return pod
 
     return await registry.update(ctx, namespace, name, mutate, subresource="binding")

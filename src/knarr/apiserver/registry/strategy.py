@@ -39,8 +39,6 @@ class Context:
     """A server-side apply, which has settled ownership itself."""
 
 
-Hook = Callable[[Context, Any], None]
-UpdateHook = Callable[[Context, Any, Any], None]
 #: Takes back what ``reserve`` took, if the write then fails.
 Release = Callable[[], Awaitable[None]]
 
@@ -152,14 +150,9 @@ _RETURNS_DELETED = {
 }
 
 
-def key_of(resource: Resource) -> str:
-    """``deployments.apps``; ``pods``."""
-    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-
-
 def facts_for(resource: Resource) -> dict[str, Any]:
     """The facts of a kind, for a Strategy's constructor."""
-    key = key_of(resource)
+    key = resource.group_resource
     return {
         "has_status": "status" in resource.subresources,
         "has_generation": key in _GENERATION,

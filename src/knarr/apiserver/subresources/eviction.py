@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import internal_error, too_many_requests
 from knarr.api.meta import v1 as meta
@@ -112,7 +111,3 @@ def _refused(message: str, *, retry_s: int = 0) -> Exception:
         retry_after_s=retry_s,
         causes=[cause],
     )
-
-
-def answer(status: meta.Status) -> bytes:
-    return codec.encode(status)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlencode
 
 import aiohttp
@@ -247,6 +248,7 @@ def _pod_port(pod: core.Pod, wanted: str) -> int:
     return ports[0].containerPort if ports and not wanted else 80
 
 
+@cache
 def _unverified() -> ssl.SSLContext:
     """A proxied pod or service is not part of the cluster's PKI; upstream does not verify it either."""
     context = ssl.create_default_context()

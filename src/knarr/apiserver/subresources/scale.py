@@ -17,7 +17,6 @@ from knarr.apiserver import negotiation
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.patching import JSON_PATCH, read_patch
-from knarr.apiserver.registry.generic import CHANGED
 from knarr.apiserver.request import Request, Response
 
 
@@ -55,7 +54,7 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
         scale = wanted(scale_of(current))
         _check(scale, info.name)
         if scale.metadata.resourceVersion not in ("", current.metadata.resourceVersion):
-            raise conflict(registry.resource.group, registry.resource.plural, info.name, CHANGED)
+            raise conflict(registry.resource.group, registry.resource.plural, info.name)
         current.spec.replicas = scale.spec.replicas
         return current
 
