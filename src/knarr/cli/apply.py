@@ -17,11 +17,9 @@ import yaml
 
 from knarr.api import codec, scheme
 from knarr.api.errors import StatusError
-from knarr.api.meta import v1 as meta
 from knarr.api.patch import create_merge_patch
 from knarr.api.scheme import Resource
-from knarr.client.client import MERGE_PATCH, Client
-from knarr.client.transport import Response
+from knarr.client.client import MERGE_PATCH, Client, raise_refusal
 
 __all__ = ["apply_files", "documents"]
 
@@ -90,10 +88,10 @@ async def _apply(
             body=codec.encode(wanted),
             headers={"Content-Type": "application/json"},
         )
-        _raise(answer)
+        raise_refusal(answer)
         say(f"{label}/{name} created")
         return resource, scope, name
-    _raise(live)
+    raise_refusal(live)
     held = msgspec.json.decode(live.body)
     answer = await client.raw(
         "PATCH",
@@ -102,7 +100,7 @@ async def _apply(
         body=codec.encode(three_way(held, wanted)),
         headers={"Content-Type": MERGE_PATCH},
     )
-    _raise(answer)
+    raise_refusal(answer)
     changed = (
         msgspec.json.decode(answer.body)["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"]
     )
@@ -148,8 +146,3 @@ def _without_annotation(document: dict[str, Any]) -> dict[str, Any]:
     annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED}
     metadata["annotations"] = annotations
     return {**document, "metadata": metadata}
-
-
-def _raise(answer: Response) -> None:
-    if answer.status >= 400:
-        raise StatusError(codec.decode(meta.Status, answer.body))

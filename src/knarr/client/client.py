@@ -169,14 +169,21 @@ class Client:
         resource_version: str = "",
         propagation_policy: str | None = None,
         grace_period_s: int | None = None,
+        missing_ok: bool = False,
     ) -> None:
-        """Delete one object; ``uid`` and ``resource_version`` are preconditions. Raises NotFound, Conflict."""
+        """Delete one object; ``uid`` and ``resource_version`` are preconditions. Raises NotFound (not with
+        ``missing_ok``) and Conflict.
+        """
         options = meta.DeleteOptions(gracePeriodSeconds=grace_period_s, propagationPolicy=propagation_policy)
         if uid or resource_version:
             options.preconditions = meta.Preconditions(
                 uid=uid or None, resourceVersion=resource_version or None
             )
-        await self._call("DELETE", object_path(kind, name, namespace=namespace), body=codec.encode(options))
+        try:
+            await self._call("DELETE", object_path(kind, name, namespace=namespace), body=codec.encode(options))
+        except StatusError as error:
+            if not missing_ok or error.code != 404:
+                raise
 
     async def watch(
         self,
@@ -240,25 +247,26 @@ class Client:
     ) -> bytes:
         sent = {"User-Agent": self._user_agent, **(headers or (_JSON if body else _ACCEPT))}
         answer = await self.transport.request(method, path, query=query, headers=sent, body=body)
-        if answer.status >= 400:
-            raise _status_error(answer.status, answer.body)
+        raise_refusal(answer)
         return answer.body
+
+
+def raise_refusal(answer: Response) -> None:
+    """Raises the ``StatusError`` of an answer that is one; for what ``Client.raw`` brings."""
+    if answer.status >= 400:
+        raise _status_error(answer.status, answer.body)
 
 
 def collection_path(kind: type[Any], *, namespace: str = "") -> str:
     """``/apis/apps/v1/namespaces/default/deployments``."""
-    resource = scheme.by_type(kind)
-    root = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
-    if resource.namespaced and namespace:
-        root += f"/namespaces/{quote(namespace, safe='')}"
-    return f"{root}/{resource.plural}"
+    return scheme.by_type(kind).path(quote(namespace, safe=""))
 
 
 def object_path(kind: type[Any], name: str, *, namespace: str = "", subresource: str = "") -> str:
     """The path of one object, or of one of its sub-resources."""
     assert name, f"a {kind.__name__} needs a name"
-    path = f"{collection_path(kind, namespace=namespace)}/{quote(name, safe=':')}"
-    return f"{path}/{subresource}" if subresource else path
+    resource = scheme.by_type(kind)
+    return resource.path(quote(namespace, safe=""), quote(name, safe=":"), subresource=subresource)
 
 
 def _meta(obj: Any) -> meta.ObjectMeta:

@@ -164,11 +164,6 @@ class Informer(Generic[T]):
     def synced(self) -> bool:
         return self._synced.is_set()
 
-    @property
-    def resource_version(self) -> str:
-        """The revision the copy has reached."""
-        return self._resource_version
-
     def add_handler(self, handler: Handler) -> None:
         """Tell ``handler`` of every change; what is already in the copy is told at once as ADDED."""
         self._handlers.append(handler)

@@ -127,11 +127,7 @@ class LocalVolumeCleaner:
         assert volume.spec.hostPath is not None, "checked in _is_ours"
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(shutil.rmtree, volume.spec.hostPath.path)
-        try:
-            await self._client.delete(core.PersistentVolume, name, uid=volume.metadata.uid)
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        await self._client.delete(core.PersistentVolume, name, uid=volume.metadata.uid, missing_ok=True)
         log.info("volume removed", volume=name)
 
     def _is_ours(self, volume: core.PersistentVolume) -> bool:

@@ -137,16 +137,10 @@ class EndpointSliceController(ServicePodsController):
         await self.client.update(changed)
 
     async def _delete(self, held: discovery.EndpointSlice) -> None:
-        try:
-            await self.client.delete(
-                discovery.EndpointSlice,
-                held.metadata.name,
-                namespace=held.metadata.namespace,
-                uid=held.metadata.uid,
-            )
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        namespace, name = key_of(held)
+        await self.client.delete(
+            discovery.EndpointSlice, name, namespace=namespace, uid=held.metadata.uid, missing_ok=True
+        )
 
 
 def _file_by_service(each: discovery.EndpointSlice) -> Iterable[str]:

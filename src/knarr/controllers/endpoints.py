@@ -53,7 +53,7 @@ class EndpointsController(ServicePodsController):
         service, held = self._services.get(*key), self._endpoints.get(*key)
         if service is None:
             # As upstream: whoever wrote the object, it goes with its service. The lister may not have it yet.
-            await self._delete(key)
+            await self.client.delete(core.Endpoints, key[1], namespace=key[0], missing_ok=True)
             return
         pods = self.pods_of(service)
         if pods is None:
@@ -101,13 +101,6 @@ class EndpointsController(ServicePodsController):
                 message = f"Failed to create endpoint for service {'/'.join(key_of(service))}: {error}"
                 self.recorder.event(service, WARNING, "FailedToCreateEndpoint", message)
             raise
-
-    async def _delete(self, key: Key) -> None:
-        try:
-            await self.client.delete(core.Endpoints, key[1], namespace=key[0])
-        except StatusError as error:
-            if error.code != 404:
-                raise
 
 
 def subsets_of(service: core.Service, pods: Sequence[core.Pod]) -> tuple[list[core.EndpointSubset], bool]:

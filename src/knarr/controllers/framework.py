@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from knarr.api.errors import StatusError
-from knarr.client.client import Client
+from knarr.client.client import MERGE_PATCH, Client
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informer, InformerFactory, Lister
 from knarr.client.transport import TransportError
@@ -81,6 +81,13 @@ class Controller:
     async def reconcile(self, key: Key) -> None:
         """Bring one object's world in order."""
         raise NotImplementedError
+
+    async def drop_finalizer(self, kind: type[Any], obj: Any, finalizer: str) -> None:
+        """Remove one finalizer on the revision it was seen on. Raises NotFound and Conflict."""
+        kept = [name for name in obj.metadata.finalizers if name != finalizer]
+        patch = {"metadata": {"finalizers": kept or None, "resourceVersion": obj.metadata.resourceVersion}}
+        namespace, name = key_of(obj)
+        await self.client.patch(kind, name, patch, namespace=namespace, patch_type=MERGE_PATCH)
 
     async def run(self) -> None:
         """Work on the queue until cancelled."""

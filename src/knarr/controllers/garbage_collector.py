@@ -20,12 +20,10 @@ from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.conditions import is_true
 from knarr.api.core import v1 as core
-from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.meta.tables import PartialObjectMetadata
 from knarr.api.scheme import Resource
-from knarr.client.client import MERGE_PATCH
-from knarr.client.transport import Response
+from knarr.client.client import MERGE_PATCH, raise_refusal
 from knarr.controllers.framework import Controller, ControllerContext, Key
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -244,7 +242,7 @@ class GarbageCollector(Controller):
         if answer.status == 404:
             self._note_absent(reference.uid)
             return False
-        _raise(answer)
+        raise_refusal(answer)
         found = codec.decode(PartialObjectMetadata, answer.body).metadata
         if found.uid != reference.uid:
             self._note_absent(reference.uid)
@@ -266,7 +264,7 @@ class GarbageCollector(Controller):
         answer = await self.client.raw("GET", node.resource.path(node.namespace, node.name))
         if answer.status == 404:
             return None
-        _raise(answer)
+        raise_refusal(answer)
         found = codec.decode(PartialObjectMetadata, answer.body).metadata
         return found if found.uid == node.uid else None
 
@@ -284,7 +282,7 @@ class GarbageCollector(Controller):
         # Gone already is as good. A conflict is looked at again: another object may have the name, or the
         # write lost a race.
         if answer.status != 404:
-            _raise(answer)
+            raise_refusal(answer)
 
     async def _strike(self, node: Node, owners: list[str]) -> None:
         """Remove owners from an object's references."""
@@ -303,7 +301,7 @@ class GarbageCollector(Controller):
             headers={"Content-Type": MERGE_PATCH},
         )
         if answer.status != 404:
-            _raise(answer)
+            raise_refusal(answer)
 
     async def _orphan(self, node: Node) -> None:
         """Strike the owner from its dependents, then let it go."""
@@ -335,8 +333,3 @@ class GarbageCollector(Controller):
         await self._patch(
             node, {"metadata": {"finalizers": kept or None, "resourceVersion": live.resourceVersion}}
         )
-
-
-def _raise(answer: Response) -> None:
-    if answer.status >= 400:
-        raise StatusError(codec.decode(meta.Status, answer.body))

@@ -97,13 +97,8 @@ class RevisionHistory:
         """Delete the oldest revisions beyond ``limit`` that no pod (by hash in ``live``) is of."""
         unused = [each for each in revisions if revision_hash(each) not in live]
         for each in unused[: max(len(unused) - (10 if limit is None else limit), 0)]:
-            try:
-                await self._client.delete(
-                    apps.ControllerRevision, each.metadata.name, namespace=each.metadata.namespace
-                )
-            except StatusError as error:
-                if error.code != 404:
-                    raise
+            namespace, name = each.metadata.namespace, each.metadata.name
+            await self._client.delete(apps.ControllerRevision, name, namespace=namespace, missing_ok=True)
 
 
 def template_patch(template: core.PodTemplateSpec) -> dict[str, Any]:

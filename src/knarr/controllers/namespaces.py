@@ -11,36 +11,21 @@ from __future__ import annotations
 
 from collections import Counter
 
-import msgspec
-
 from knarr.api import codec, conditions, scheme
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.conditions import is_true
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
-from knarr.api.meta import v1 as meta
+from knarr.api.meta.tables import PartialObjectMetadata
 from knarr.api.scheme import Resource
+from knarr.client.client import raise_refusal
 from knarr.controllers.framework import Controller, ControllerContext, Key
 from knarr.kit.clock import rfc3339
 
 FINALIZER = "kubernetes"
 #: How long to wait before looking again at what has not gone yet.
 AGAIN_S = 1.0
-_ACCEPT = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"}
-
-
-class _Metadata(msgspec.Struct):
-    name: str = ""
-    finalizers: list[str] = []
-
-
-class _Item(msgspec.Struct):
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
-
-
-class _List(msgspec.Struct):
-    items: list[_Item] = []
 
 
 class NamespaceController(Controller):
@@ -91,24 +76,20 @@ class NamespaceController(Controller):
         self, name: str, resource: Resource, remaining: Counter[str], finalizers: Counter[str]
     ) -> None:
         """Delete everything of one kind, and count what does not go at once."""
-        path = resource.path(name)
-        if not await self._count(path):
+        if not await self._left(name, resource):
             return
-        answer = await self.client.raw("DELETE", path, query=[("propagationPolicy", "Background")])
-        if answer.status >= 400:
-            raise StatusError(codec.decode(meta.Status, answer.body))
-        left = await self._count(path)
+        query = [("propagationPolicy", "Background")]
+        raise_refusal(await self.client.raw("DELETE", resource.path(name), query=query))
+        left = await self._left(name, resource)
         if left:
             # Upstream's texts keep the dot also where the group is empty.
             remaining[f"{resource.plural}.{resource.group}"] += len(left)
             for item in left:
                 finalizers.update(item.metadata.finalizers)
 
-    async def _count(self, path: str) -> list[_Item]:
-        answer = await self.client.raw("GET", path, headers=dict(_ACCEPT))
-        if answer.status >= 400:
-            raise StatusError(codec.decode(meta.Status, answer.body))
-        return msgspec.json.decode(answer.body, type=_List).items
+    async def _left(self, name: str, resource: Resource) -> list[PartialObjectMetadata]:
+        found = await self.client.list(PartialObjectMetadata, namespace=name, metadata_of=resource)
+        return found.items
 
     async def _finalize(self, namespace: core.Namespace) -> None:
         changed = codec.copy(namespace)

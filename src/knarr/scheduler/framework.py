@@ -55,6 +55,7 @@ class Plugin:
     #: How much this plugin's score counts, as upstream's defaults.
     weight = 1
     #: Filters whose answer depends only on the pod's specification and ``table.generation``, not on the load.
+    #: What they refuse must be unresolvable: preemption does not ask them again.
     static = False
 
     def pre_filter(self, state: CycleState, pod: core.Pod, table: NodeTable) -> str | None:
@@ -84,14 +85,10 @@ class Plugin:
 class FitError(Exception):
     """No node can take the pod. ``reasons`` counts nodes by reason; ``by_plugin`` says which plugins refused."""
 
-    def __init__(
-        self, nodes: int, reasons: Counter[str], plugins: set[str], rejected: dict[str, list[str]]
-    ) -> None:
+    def __init__(self, nodes: int, reasons: Counter[str], plugins: set[str]) -> None:
         self.nodes = nodes
         self.reasons = reasons
         self.plugins = plugins
-        #: Node name -> reasons, for whoever asks why.
-        self.rejected = rejected
         #: The nodes that might take the pod if others went; None if none would.
         self.resolvable: Mask | None = None
         #: What preemption had to say, added to the message.
@@ -117,8 +114,6 @@ class Placement:
 
     node: str
     state: CycleState
-    evaluated: int
-    feasible: int
 
 
 class Framework:
@@ -136,7 +131,7 @@ class Framework:
         for plugin in self.plugins:
             reason = plugin.pre_filter(state, pod, table)
             if reason is not None:
-                raise FitError(len(table), Counter({reason: len(table)}), {plugin.name}, {})
+                raise FitError(len(table), Counter({reason: len(table)}), {plugin.name})
         feasible, static = self._run_static(state, pod, table, signature)
         feasible = feasible.copy()
         rejections = list(static)
@@ -150,7 +145,7 @@ class Framework:
         if count == 0:
             raise _fit_error(table, rejections)
         row = int(feasible.argmax()) if count == 1 else self._best(state, pod, table, feasible, tie_break)
-        return Placement(table.name_of(row), state, len(table), count)
+        return Placement(table.name_of(row), state)
 
     def _run_static(
         self, state: CycleState, pod: core.Pod, table: NodeTable, signature: bytes
@@ -184,15 +179,15 @@ class Framework:
         best = np.flatnonzero(total == total.max())
         return int(best[tie_break % len(best)])
 
-    def fits(self, pod: core.Pod, table: NodeTable, row: int) -> bool:
+    def fits(self, load: PodLoad, table: NodeTable, row: int) -> bool:
         """Whether one node can take the pod as things stand; for preemption, which asks about imagined
-        states.
+        states. A node that a static filter refuses is beyond help and not asked about.
         """
-        state = CycleState(PodLoad.of(pod))
+        state, pod = CycleState(load), load.pod
         for plugin in self.plugins:
             if plugin.pre_filter(state, pod, table) is not None:
                 return False
-            if any(rejection.mask[row] for rejection in plugin.filter(state, pod, table)):
+            if not plugin.static and any(rejection.mask[row] for rejection in plugin.filter(state, pod, table)):
                 return False
         return True
 
@@ -219,7 +214,6 @@ def _fit_error(table: NodeTable, rejections: list[tuple[str, Rejection]]) -> Fit
     """
     reasons: Counter[str] = Counter()
     plugins: set[str] = set()
-    rejected: dict[str, list[str]] = {}
     decided: dict[int, str] = {}
     for plugin, rejection in rejections:
         for row in map(int, np.flatnonzero(rejection.mask & table.present)):
@@ -227,8 +221,7 @@ def _fit_error(table: NodeTable, rejections: list[tuple[str, Rejection]]) -> Fit
                 continue
             reasons[rejection.reason] += 1
             plugins.add(plugin)
-            rejected.setdefault(table.name_of(row), []).append(rejection.reason)
-    error = FitError(len(table), reasons, plugins, rejected)
+    error = FitError(len(table), reasons, plugins)
     hopeless = np.zeros(table.size, np.bool_)
     for _, rejection in rejections:
         if rejection.unresolvable:

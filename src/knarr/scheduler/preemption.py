@@ -65,8 +65,9 @@ def preempt(
     limit = max(len(table) // 10, MIN_CANDIDATES)
     best: Candidate | None = None
     found = 0
+    newcomer = PodLoad.of(pod)
     for row in map(int, np.flatnonzero(helped & table.present)):
-        candidate = _on_node(pod, row, table, framework, budgets)
+        candidate = _on_node(newcomer, row, table, framework, budgets)
         if candidate is None:
             continue
         if best is None or candidate.rank() < best.rank():
@@ -78,19 +79,19 @@ def preempt(
 
 
 def _on_node(
-    pod: core.Pod,
+    newcomer: PodLoad,
     row: int,
     table: NodeTable,
     framework: Framework,
     budgets: Sequence[policy.PodDisruptionBudget],
 ) -> Candidate | None:
     name = table.name_of(row)
-    lower = [load for load in table.pods_on(row) if priority_of(load.pod) < priority_of(pod)]
+    lower = [load for load in table.pods_on(row) if priority_of(load.pod) < priority_of(newcomer.pod)]
     if not lower:
         return None
 
     def fits() -> bool:
-        return framework.fits(pod, table, row)
+        return framework.fits(newcomer, table, row)
 
     for load in lower:
         table.remove_pod(name, load.pod.metadata.uid)

@@ -39,14 +39,14 @@ def requests(pod: core.Pod) -> Amounts:
     return total
 
 
-def scoring_requests(pod: core.Pod) -> tuple[int, int]:
-    """CPU and memory as scoring sees them: with assumptions where nothing is asked for."""
+def scoring_requests(pod: core.Pod, exact: Amounts) -> tuple[int, int]:
+    """CPU and memory as scoring sees them: with assumptions where nothing is asked for. ``exact`` is what
+    ``requests`` says."""
     cpu = memory = 0
     for container in pod.spec.containers:
         wanted = container.resources.requests
         cpu += amount(CPU, wanted[CPU]) if CPU in wanted else DEFAULT_CPU_MILLIS
         memory += amount(MEMORY, wanted[MEMORY]) if MEMORY in wanted else DEFAULT_MEMORY_BYTES
-    exact = requests(pod)
     return max(cpu, exact.get(CPU, 0)), max(memory, exact.get(MEMORY, 0))
 
 

@@ -51,7 +51,8 @@ class PodLoad:
 
     @classmethod
     def of(cls, pod: core.Pod) -> PodLoad:
-        return cls(requests(pod), scoring_requests(pod), tuple(host_ports(pod)), pod)
+        exact = requests(pod)
+        return cls(exact, scoring_requests(pod, exact), tuple(host_ports(pod)), pod)
 
 
 #: Which pods a count counts; equal keys share one column.

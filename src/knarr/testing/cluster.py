@@ -24,11 +24,10 @@ import yaml
 from knarr.api import codec, conditions, scheme
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
-from knarr.api.meta import v1 as meta
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.server import APIServer, ServerConfig
-from knarr.client.client import Client
+from knarr.client.client import Client, raise_refusal
 from knarr.client.informer import InformerFactory
 from knarr.client.transport import Transport
 from knarr.controllers.manager import ControllerManager
@@ -316,8 +315,7 @@ class InProcessCluster:
             answer = await self.client.raw(
                 "POST", path, query=strict, body=body, headers={"Content-Type": "application/json"}
             )
-        if answer.status >= 400:
-            raise StatusError(codec.decode(meta.Status, answer.body))
+        raise_refusal(answer)
         return codec.decode(resource.type, answer.body)
 
 

@@ -192,13 +192,8 @@ class DeploymentController(Controller):
         await self._write_status(deployment, sets, new)
 
     async def _delete_set(self, replica_set: apps.ReplicaSet) -> None:
-        try:
-            await self.client.delete(
-                apps.ReplicaSet, replica_set.metadata.name, namespace=replica_set.metadata.namespace
-            )
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        namespace, name = key_of(replica_set)
+        await self.client.delete(apps.ReplicaSet, name, namespace=namespace, missing_ok=True)
 
     def _split(
         self, deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet]

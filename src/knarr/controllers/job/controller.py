@@ -12,8 +12,7 @@ from knarr.api.batch import v1 as batch
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
-from knarr.client.client import MERGE_PATCH
-from knarr.controllers.framework import Key, key_of
+from knarr.controllers.framework import Key
 from knarr.controllers.job import indexes, progress
 from knarr.controllers.pod_owner import PodOwnerController
 from knarr.kit.tasks import all_done
@@ -59,13 +58,8 @@ class JobController(PodOwnerController):
         """Remove the finalizer from pods that are written down."""
 
         async def one(pod: core.Pod) -> None:
-            kept = [name for name in pod.metadata.finalizers if name != progress.FINALIZER]
-            patch = {
-                "metadata": {"finalizers": kept or None, "resourceVersion": pod.metadata.resourceVersion}
-            }
-            namespace, name = key_of(pod)
             try:
-                await self.client.patch(core.Pod, name, patch, namespace=namespace, patch_type=MERGE_PATCH)
+                await self.drop_finalizer(core.Pod, pod, progress.FINALIZER)
             except StatusError as error:
                 # Gone is as good; changed meanwhile comes back with its event.
                 if error.code not in (404, 409):

@@ -142,13 +142,10 @@ class CronJobController(Controller):
         cron.status.lastScheduleTime = rfc3339(due)
 
     async def _delete(self, cron: batch.CronJob, name: str) -> None:
-        try:
-            await self.client.delete(
-                batch.Job, name, namespace=cron.metadata.namespace, propagation_policy="Background"
-            )
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        namespace = cron.metadata.namespace
+        await self.client.delete(
+            batch.Job, name, namespace=namespace, propagation_policy="Background", missing_ok=True
+        )
         self.recorder.event(cron, NORMAL, "SuccessfulDelete", f"Deleted job {name}")
 
     async def _clean_up(self, cron: batch.CronJob, jobs: Sequence[batch.Job]) -> None:

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from knarr.api import conditions
 from knarr.api.batch import v1 as batch
-from knarr.api.errors import StatusError
 from knarr.controllers.framework import Controller, ControllerContext, Key
 from knarr.controllers.job.progress import COMPLETE, FAILED, is_finished
 from knarr.kit.clock import parse_rfc3339
@@ -38,15 +37,12 @@ class TTLAfterFinishedController(Controller):
         if left_s > 0:
             self.queue.add_after(key, left_s)
             return
-        try:
-            await self.client.delete(
-                batch.Job,
-                job.metadata.name,
-                namespace=job.metadata.namespace,
-                uid=job.metadata.uid,
-                resource_version=job.metadata.resourceVersion,
-                propagation_policy="Foreground",
-            )
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        await self.client.delete(
+            batch.Job,
+            job.metadata.name,
+            namespace=job.metadata.namespace,
+            uid=job.metadata.uid,
+            resource_version=job.metadata.resourceVersion,
+            propagation_policy="Foreground",
+            missing_ok=True,
+        )

@@ -10,12 +10,11 @@ from collections.abc import Iterable
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_claims import BIND_COMPLETED
 from knarr.api.selectors import from_label_selector
 
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 
 

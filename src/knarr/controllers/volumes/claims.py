@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from knarr.api import codec
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_claims import BIND_COMPLETED, SELECTED_NODE
 from knarr.api.errors import StatusError
 from knarr.api.storage import v1 as storage
 from knarr.client.events import NORMAL, WARNING
@@ -77,7 +78,7 @@ class ClaimBinder(Controller):
     async def _find(self, claim: core.PersistentVolumeClaim) -> None:
         """A volume that is there, one that can be made, or patience."""
         waiting = self._waits_for_consumer(claim)
-        node = claim.metadata.annotations.get(binding.SELECTED_NODE, "")
+        node = claim.metadata.annotations.get(SELECTED_NODE, "")
         if not waiting or node or self._promised(claim):
             volume = binding.best(self._volumes.list(), claim)
             if volume is not None:
@@ -180,7 +181,7 @@ class ClaimBinder(Controller):
     async def _bind_claim(
         self, claim: core.PersistentVolumeClaim, volume: core.PersistentVolume
     ) -> core.PersistentVolumeClaim:
-        annotations = {**claim.metadata.annotations, binding.BIND_COMPLETED: "yes"}
+        annotations = {**claim.metadata.annotations, BIND_COMPLETED: "yes"}
         if not claim.spec.volumeName:
             annotations[binding.BOUND_BY_CONTROLLER] = "yes"
         if claim.spec.volumeName == volume.metadata.name and annotations == claim.metadata.annotations:

@@ -6,10 +6,8 @@ server's admission gives the finalizers.
 
 from __future__ import annotations
 
-from typing import Any
-
 from knarr.api.core import v1 as core
-from knarr.client.client import MERGE_PATCH
+from knarr.api.core.pod_claims import claim_names
 from knarr.controllers.framework import Controller, ControllerContext, Key
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
@@ -43,7 +41,7 @@ class ClaimProtection(Controller):
         users = self._pods.by_index("claim", "/".join(key))
         if any(pod.status.phase not in ("Succeeded", "Failed") and pod.spec.nodeName for pod in users):
             return
-        await drop_finalizer(self, core.PersistentVolumeClaim, claim, CLAIM_FINALIZER)
+        await self.drop_finalizer(core.PersistentVolumeClaim, claim, CLAIM_FINALIZER)
 
 
 class VolumeProtection(Controller):
@@ -58,25 +56,9 @@ class VolumeProtection(Controller):
         if volume is None or volume.metadata.deletionTimestamp is None or volume.status.phase == "Bound":
             return
         if VOLUME_FINALIZER in volume.metadata.finalizers:
-            await drop_finalizer(self, core.PersistentVolume, volume, VOLUME_FINALIZER)
-
-
-async def drop_finalizer(controller: Controller, kind: type[Any], obj: Any, finalizer: str) -> None:
-    """Remove one finalizer on the revision it was seen on."""
-    kept = [name for name in obj.metadata.finalizers if name != finalizer]
-    patch = {"metadata": {"finalizers": kept or None, "resourceVersion": obj.metadata.resourceVersion}}
-    await controller.client.patch(
-        kind, obj.metadata.name, patch, namespace=obj.metadata.namespace, patch_type=MERGE_PATCH
-    )
+            await self.drop_finalizer(core.PersistentVolume, volume, VOLUME_FINALIZER)
 
 
 def _claims_of(pod: core.Pod) -> list[str]:
     """The claims a pod uses, as namespace/name."""
-    namespace = pod.metadata.namespace
-    names = [
-        v.persistentVolumeClaim.claimName for v in pod.spec.volumes if v.persistentVolumeClaim is not None
-    ]
-    names += [
-        f"{pod.metadata.name}-{volume.name}" for volume in pod.spec.volumes if volume.ephemeral is not None
-    ]
-    return [f"{namespace}/{name}" for name in names]
+    return [f"{pod.metadata.namespace}/{name}" for name in claim_names(pod)]

@@ -90,8 +90,5 @@ class VolumeReclaimer(Controller):
         if not removed:
             return
         self.recorder.event(volume, NORMAL, "VolumeDelete", "Volume deleted")
-        try:
-            await self.client.delete(core.PersistentVolume, volume.metadata.name, uid=volume.metadata.uid)
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        name, uid = volume.metadata.name, volume.metadata.uid
+        await self.client.delete(core.PersistentVolume, name, uid=uid, missing_ok=True)

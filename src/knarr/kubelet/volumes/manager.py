@@ -22,6 +22,7 @@ from pathlib import Path
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_claims import ephemeral_claim_name
 from knarr.api.errors import StatusError
 from knarr.client.transport import TransportError
 from knarr.kit.clock import Clock
@@ -143,7 +144,7 @@ class VolumeManager:
             claim = volume.persistentVolumeClaim
             return await self._claim(pod, claim.claimName, read_only=claim.readOnly)
         if volume.ephemeral is not None:
-            return await self._claim(pod, f"{pod.metadata.name}-{volume.name}", read_only=False)
+            return await self._claim(pod, ephemeral_claim_name(pod, volume), read_only=False)
         if volume.csi is not None:
             driver = volume.csi.driver
             raise p.PayloadError(f"driver name {driver} not found in the list of registered CSI drivers")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_claims import BIND_COMPLETED, SELECTED_NODE, claim_names
 from knarr.api.storage import v1 as storage
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
@@ -21,8 +22,6 @@ from knarr.scheduler.framework import CycleState, Plugin, Rejection
 from knarr.scheduler.plugins.node_affinity import matching
 from knarr.scheduler.table import NodeTable
 
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 CONFLICT = "node(s) had volume node affinity conflict"
 #: How long PreBind waits for the binder, and between two looks.
 BIND_TIMEOUT_S, LOOK_S = 600.0, 0.05
@@ -88,10 +87,3 @@ class VolumeBinding(Plugin):
     def _is_bound(self, namespace: str, name: str) -> bool:
         claim = self._claims.get(namespace, name)
         return claim is not None and BIND_COMPLETED in claim.metadata.annotations
-
-
-def claim_names(pod: core.Pod) -> list[str]:
-    names = [
-        v.persistentVolumeClaim.claimName for v in pod.spec.volumes if v.persistentVolumeClaim is not None
-    ]
-    return names + [f"{pod.metadata.name}-{v.name}" for v in pod.spec.volumes if v.ephemeral is not None]
