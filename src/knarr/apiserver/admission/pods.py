@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from knarr.api.core import v1 as core
 from knarr.api.errors import forbidden
+from knarr.api.scheduling import v1 as scheduling
 from knarr.apiserver.admission.chain import Attributes, Plugin
 from knarr.apiserver.registry.generic import GenericRegistry
 
@@ -23,9 +24,25 @@ class Priority(Plugin):
 
     def __init__(self) -> None:
         self._classes: GenericRegistry | None = None
+        #: The global default, and whether it has been looked for since a class changed.
+        self._default: scheduling.PriorityClass | None = None
+        self._default_known = False
 
     def use(self, classes: GenericRegistry) -> None:
         self._classes = classes
+        classes.cache.subscribers.append(lambda _change: self._forget())
+
+    def _forget(self) -> None:
+        self._default_known = False
+
+    def _global_default(self) -> scheduling.PriorityClass | None:
+        """The class of pods that name none; of several, the least."""
+        if not self._default_known:
+            assert self._classes is not None
+            defaults = [item for item in self._classes.objects() if item.globalDefault]
+            self._default = min(defaults, key=lambda item: item.value, default=None)
+            self._default_known = True
+        return self._default
 
     async def mutate(self, attributes: Attributes) -> None:
         if not attributes.creates("", "pods"):
@@ -40,9 +57,8 @@ class Priority(Plugin):
                 raise forbidden("", "pods", attributes.name, text)
             chosen = self._classes.cache.object(entry)
         else:
-            defaults = [item for item in self._classes.objects() if item.globalDefault]
-            if defaults:
-                chosen = min(defaults, key=lambda item: item.value)
+            chosen = self._global_default()
+            if chosen is not None:
                 spec.priorityClassName = chosen.metadata.name
         computed = chosen.value if chosen is not None else 0
         if spec.priority is not None and spec.priority != computed:
