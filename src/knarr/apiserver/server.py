@@ -112,6 +112,7 @@ class APIServer:
         self._limits = LimitRanger()
         self._quota = ResourceQuota()
         self._escalation = Escalation()
+        self._node_restriction = NodeRestriction()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
@@ -120,6 +121,7 @@ class APIServer:
         self._limits.use(self.registry("", "limitranges"))
         self._quota.use(self.registry("", "resourcequotas"))
         self._runtime_classes.use(self.registry("node.k8s.io", "runtimeclasses"))
+        self._node_restriction.use(self.registry("", "pods"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
@@ -133,7 +135,12 @@ class APIServer:
         )
         self._escalation.use(self.authorizer)
         self._reviews = reviews.Reviews(
-            authenticator=self.authenticator, tokens=self.tokens, authorizer=self.authorizer, clock=clock
+            authenticator=self.authenticator,
+            tokens=self.tokens,
+            authorizer=self.authorizer,
+            admission=self._admission,
+            clock=clock,
+            chance=chance,
         )
         self._node_proxy = NodeProxy(
             pods=self.registry("", "pods"),
@@ -221,7 +228,7 @@ class APIServer:
             StorageObjectInUseProtection(),
             PinnedImages(),
             self._escalation,
-            NodeRestriction(),
+            self._node_restriction,
             # Last: what it takes it keeps.
             self._quota,
         ]

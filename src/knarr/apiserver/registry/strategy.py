@@ -16,7 +16,7 @@ from typing import Any
 
 from knarr.api import codec
 from knarr.api.scheme import Resource
-from knarr.apiserver.request import UserInfo
+from knarr.apiserver.request import Query, UserInfo
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 
@@ -37,6 +37,10 @@ class Context:
     """Whom changed fields belong to."""
     applying: bool = False
     """A server-side apply, which has settled ownership itself."""
+    query: Query | None = None
+    """The request's query; None for what the server does by itself."""
+    audit_annotations: dict[str, str] = field(default_factory=dict)
+    """What admission has to say in the audit log."""
 
 
 #: Takes back what ``reserve`` took, if the write then fails.
