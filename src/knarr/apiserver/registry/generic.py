@@ -113,6 +113,16 @@ class GenericRegistry:
         """The object, free to change. Raises ``StatusError`` 404."""
         return self.cache.object(await self.entry(namespace, name))
 
+    async def to_stored(self, obj: Any) -> Any:
+        """An object of this version as it is stored."""
+        conversion = self.cache.conversion
+        return obj if conversion is None else conversion.to_stored(obj)
+
+    async def from_stored(self, stored: Any) -> Any:
+        """What is stored as an object of this version."""
+        conversion = self.cache.conversion
+        return stored if conversion is None else conversion.from_stored(stored)
+
     def objects(self, namespace: str = "") -> list[Any]:
         """Every object of a namespace, or of all, decoded."""
         return [self.cache.object(entry) for entry in self.cache.scan(self.cache.within(namespace))]

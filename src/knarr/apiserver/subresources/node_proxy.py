@@ -23,6 +23,7 @@ from knarr.api.core.connect import PodExecOptions, PodPortForwardOptions
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import Request, Response, Tunnel
+from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.kit.tunnel import UpgradedConnection, carry, request_head
 
 DEFAULT_KUBELET_PORT = 10250
@@ -67,14 +68,12 @@ class NodeProxy:
         *,
         pods: GenericRegistry,
         nodes: GenericRegistry,
-        services: GenericRegistry,
-        slices: GenericRegistry,
+        services: ServiceEndpoints,
         tls: ssl.SSLContext | None,
     ) -> None:
         self._pods = pods
         self._nodes = nodes
         self._services = services
-        self._slices = slices
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
@@ -134,28 +133,8 @@ class NodeProxy:
                 raise service_unavailable(f"pod {name} has no address")
             host, number = pod.status.podIP, _pod_port(pod, port)
         else:
-            host, number = await self._service_endpoint(info.namespace, name, port)
+            host, number = self._services.endpoint(info.namespace, name, port)
         return Target(host, number, path, _unverified() if scheme == "https" else None)
-
-    async def _service_endpoint(self, namespace: str, name: str, port: str) -> tuple[str, int]:
-        service: core.Service = await self._services.get(namespace, name)
-        chosen = [item for item in service.spec.ports if port in ("", item.name, str(item.port))]
-        if not chosen:
-            raise service_unavailable(
-                f'no service port {port!r} found for service "{name}"'.replace("'", '"')
-            )
-        for part in self._slices.objects(namespace):
-            if part.metadata.labels.get("kubernetes.io/service-name") != name:
-                continue
-            numbers = [item.port for item in part.ports if (item.name or "") == chosen[0].name]
-            for endpoint in part.endpoints:
-                if (
-                    numbers
-                    and numbers[0]
-                    and (endpoint.conditions is None or endpoint.conditions.ready is not False)
-                ):
-                    return endpoint.addresses[0], numbers[0]
-        raise service_unavailable(f'no endpoints available for service "{name}"')
 
     async def _kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
         try:
