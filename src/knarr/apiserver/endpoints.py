@@ -85,6 +85,7 @@ class Endpoint:
             field_manager=manager_name(
                 request.query.get("fieldManager"), request.headers.get("user-agent", "")
             ),
+            query=request.query,
         )
 
     async def handle(self, request: Request) -> Response:
