@@ -21,6 +21,7 @@ class Priority(Plugin):
     """Turns a priority class's name into a number."""
 
     name = "Priority"
+    concerns = frozenset(("pods",))
 
     def __init__(self) -> None:
         self._classes: GenericRegistry | None = None
@@ -73,6 +74,7 @@ class DefaultTolerationSeconds(Plugin):
     """A pod stays five minutes on a node that is not ready, unless it says otherwise."""
 
     name = "DefaultTolerationSeconds"
+    concerns = frozenset(("pods",))
 
     async def mutate(self, attributes: Attributes) -> None:
         if not attributes.creates("", "pods"):
@@ -94,6 +96,17 @@ class PinnedImages(Plugin):
     """Warns of an image that may be another one tomorrow."""
 
     name = "PinnedImages"
+    concerns = frozenset(
+        (
+            "pods",
+            "replicationcontrollers",
+            "daemonsets.apps",
+            "deployments.apps",
+            "replicasets.apps",
+            "statefulsets.apps",
+            "jobs.batch",
+        )
+    )
 
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:

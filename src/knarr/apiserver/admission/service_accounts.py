@@ -27,6 +27,7 @@ LOOKUPS, LOOKUP_PAUSE_S = 20, 0.1
 
 class ServiceAccountAdmission(Plugin):
     name = "ServiceAccount"
+    concerns = frozenset(("pods",))
 
     def __init__(self) -> None:
         self._accounts: GenericRegistry | None = None
