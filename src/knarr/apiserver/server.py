@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api import codec, scheme
+from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import (
     StatusError,
     bad_request,
@@ -41,6 +42,9 @@ from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
 from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
+from knarr.apiserver.aggregation.aggregator import Aggregator
+from knarr.apiserver.aggregation.backends import Backends, Sender
+from knarr.apiserver.aggregation.front_proxy import FrontProxy
 from knarr.apiserver.authentication import Authenticator, impersonate
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
@@ -59,6 +63,7 @@ from knarr.apiserver.registry.services import AddressPool, NodePortPool, Service
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
 from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
+from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
@@ -94,6 +99,9 @@ class ServerConfig:
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
     """How webhooks are reached; None: over TLS."""
+    backend_sender: Sender | None = None
+    """How the servers behind APIServices are reached; None: over TLS."""
+    front_proxy: FrontProxy = field(default_factory=FrontProxy)
 
 
 def _key(resource: Resource) -> tuple[str, str, str]:
@@ -158,11 +166,13 @@ class APIServer:
         )
         self._webhook_client = WebhookClient(config.webhook_transport or HttpsTransport(), services.webhook)
         self._use_webhooks()
+        self._forwarder = Forwarder()
         self._node_proxy = NodeProxy(
             pods=self.registry("", "pods"),
             nodes=self.registry("", "nodes"),
             services=services,
             tls=config.kubelet_tls,
+            forwarder=self._forwarder,
         )
         self._routes = SubresourceRoutes(
             registry=self.registry,
@@ -176,6 +186,26 @@ class APIServer:
             for resource in scheme.all_resources()
             if self._served(resource)
         }
+        self._aggregator = Aggregator(
+            self.registry("apiregistration.k8s.io", "apiservices"),
+            Backends(
+                config.backend_sender or self._forwarder,
+                services,
+                certificate=config.front_proxy.certificate,
+                key=config.front_proxy.key,
+            ),
+            services=self.registry("", "services"),
+            slices=self.registry("discovery.k8s.io", "endpointslices"),
+            clock=clock,
+            context=self._own_context,
+            served=lambda: dict.fromkeys((group, version) for group, version, _ in self._resources),
+            is_custom=lambda group: any(
+                isinstance(resource, CustomResource)
+                for resource in self._resources.values()
+                if resource.group == group
+            ),
+            changed=self._describe,
+        )
         self._describe()
         self._custom = CustomResources(
             self.registry("apiextensions.k8s.io", "customresourcedefinitions"),
@@ -227,8 +257,9 @@ class APIServer:
         """Make discovery and OpenAPI say what is served now."""
         resources = list(self._resources.values())
         address = f"{self.config.address}:{self.config.port}"
-        self._discovery = Discovery(resources, server_address=address)
-        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"])
+        remote = self._aggregator.versions
+        self._discovery = Discovery(resources, server_address=address, remote=remote)
+        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"], remote=remote)
 
     def taken(self, resource: Resource) -> bool:
         """Whether the resource's group and plural are served already."""
@@ -247,6 +278,7 @@ class APIServer:
             self._file(registry)
             self._resources[_key(registry.resource)] = registry.resource
         self._describe()
+        self._aggregator.wake()
 
     def uninstall(self, resources: list[Resource]) -> None:
         """Serve kinds no more; their watches end."""
@@ -256,6 +288,7 @@ class APIServer:
             if endpoint is not None:
                 endpoint.registry.dispatcher.end_all()
         self._describe()
+        self._aggregator.wake()
 
     def _file(self, registry: GenericRegistry) -> None:
         self._endpoints[_key(registry.resource)] = Endpoint(registry, self._environment)
@@ -332,7 +365,7 @@ class APIServer:
         """Load the caches, create what a cluster must have, and serve until cancelled."""
         hub = asyncio.ensure_future(self.hub.run())
         started = asyncio.ensure_future(self.hub.started.wait())
-        custom: asyncio.Future[None] | None = None
+        working: set[asyncio.Future[Any]] = {hub}
         try:
             await asyncio.wait({hub, started}, return_when=asyncio.FIRST_COMPLETED)
             if hub.done():
@@ -345,21 +378,30 @@ class APIServer:
                 api_port=self.config.port,
                 service_address=self.config.service_address,
             )
-            custom = asyncio.ensure_future(self._custom.run(started=self.ready.set))
-            await asyncio.wait({hub, custom}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (hub, custom):
-                if task.done():
-                    await task
+            await self.config.front_proxy.publish(self.registry("", "configmaps"), self._own_context())
+            await self._aggregator.start()
+            working |= {
+                asyncio.ensure_future(self._custom.run(started=self.ready.set)),
+                asyncio.ensure_future(self._aggregate()),
+            }
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
         finally:
             self.ready.clear()
             self.stop_watches()
-            running: list[asyncio.Future[Any]] = [hub, started, *([custom] if custom is not None else [])]
-            for each in running:
+            working.add(started)
+            for each in working:
                 each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait(running)
-            await self._node_proxy.close()
+                await asyncio.wait(working)
+            await self._forwarder.close()
             await self._webhook_client.close()
+
+    async def _aggregate(self) -> None:
+        # Custom resources are served from then on; before, their APIServices would seem to have lost them.
+        await self.ready.wait()
+        await self._aggregator.run()
 
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
@@ -410,6 +452,9 @@ class APIServer:
         if not self.authorizer.allowed(request.user, question):
             info = request.info
             raise forbidden(info.group, info.resource, info.name, refusal(request.user, question))
+        remote = self._aggregator.find(request.path)
+        if remote is not None:
+            return await self._aggregator.forward(remote, request)
         if request.info.is_resource:
             return await self._resource(request)
         return await self._other(request)

@@ -54,6 +54,10 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
     service_account_key: str
     kubelet_certificate: str = ""
     kubelet_key: str = ""
+    proxy_client_certificate: str = ""
+    """With its key: how other API servers, behind this one, know it."""
+    proxy_client_key: str = ""
+    requestheader_client_ca: str = ""
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
 
@@ -124,6 +128,7 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
+    from knarr.apiserver.aggregation.front_proxy import FrontProxy
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
     from knarr.store.open import open_store
@@ -140,6 +145,12 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 service_cidr=options.service_cidr,
                 service_address=options.service_address,
                 kubelet_tls=_kubelet_tls(options),
+                front_proxy=FrontProxy(
+                    certificate=options.proxy_client_certificate,
+                    key=options.proxy_client_key,
+                    ca_pem=_text(options.requestheader_client_ca),
+                    client_ca_pem=_text(options.client_ca),
+                ),
             ),
             clock=clock,
             chance=chance,
@@ -158,6 +169,10 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             group.create_task(listener.run())
     finally:
         await store.close()
+
+
+def _text(path: str) -> str:
+    return _read(path).decode() if path else ""
 
 
 def server_tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:

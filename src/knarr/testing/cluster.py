@@ -24,6 +24,7 @@ import yaml
 from knarr.api import codec, conditions, scheme
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
+from knarr.apiserver.aggregation.backends import Sender
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.server import APIServer, ServerConfig
@@ -60,7 +61,8 @@ Wrap = Callable[[str, Transport], Transport]
 class InProcessCluster:
     """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0.
 
-    ``webhooks`` is how webhooks are reached: without it over TLS, which needs real time (``clock=RealClock()`` and an ordinary loop).
+    ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
+    time (``clock=RealClock()`` and an ordinary loop).
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class InProcessCluster:
         store: Store | None = None,
         wrap: Wrap | None = None,
         webhooks: WebhookTransport | None = None,
+        backends: Sender | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -90,6 +93,7 @@ class InProcessCluster:
         self._own_store: MemoryStore | None = None
         self._wrap = wrap
         self._webhooks = webhooks
+        self._backends = backends
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -116,6 +120,7 @@ class InProcessCluster:
             address="10.0.0.1",
             static_tokens=self._static_tokens,
             webhook_transport=self._webhooks,
+            backend_sender=self._backends,
         )
         self.server = APIServer(self.store, config, clock=self.clock, chance=self.chance)
         serving = self._spawn("apiserver", self.server.run())
