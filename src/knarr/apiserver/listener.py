@@ -19,10 +19,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
 from knarr.api import codec
 from knarr.api.errors import request_entity_too_large
+from knarr.apiserver.authentication.impersonation import HEADER_PREFIX, impersonation_lines
 from knarr.apiserver.decoding import MAX_BODY_BYTES
 from knarr.apiserver.request import Query, Request, Response, Tunnel, UserInfo
 from knarr.apiserver.server import APIServer
@@ -42,12 +44,13 @@ MAX_KNOWN_PEERS = 4096
 
 
 class Listener:
-    """Serves ``server`` on one address."""
+    """Serves ``server`` on one address; with port 0 on a free one, which ``port`` then says once ``listening``."""
 
     def __init__(self, server: APIServer, *, host: str, port: int, tls: ssl.SSLContext) -> None:
         self._server = server
         self._host = host
-        self._port = port
+        self.port = port
+        self.listening = asyncio.Event()
         self._tls = tls
         self._peers = PeerReader()
 
@@ -61,7 +64,9 @@ class Listener:
             access_log=None,
         )
         loop = asyncio.get_running_loop()
-        listening = await loop.create_server(low_level, self._host, self._port, ssl=self._tls, backlog=1024)
+        listening = await loop.create_server(low_level, self._host, self.port, ssl=self._tls, backlog=1024)
+        self.port = listening.sockets[0].getsockname()[1]
+        self.listening.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -72,10 +77,6 @@ class Listener:
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in http.headers.items()}
-        for name in ("impersonate-group",):
-            values = http.headers.getall(name, [])
-            if len(values) > 1:
-                headers[name] = ",".join(values)
         if (http.content_length or 0) > MAX_BODY_BYTES:
             return _too_large()
         body = b""
@@ -96,6 +97,8 @@ class Listener:
             can_tunnel=upgrading,
             raw_headers=list(http.headers.items()) if upgrading else [],
         )
+        if any(name.startswith(HEADER_PREFIX) for name in headers):
+            request.impersonation = impersonation_lines(http.headers)
         response = await self._server.handle(request)
         if isinstance(response.body, Tunnel):
             return await _tunnel(http, response.body)
@@ -172,10 +175,13 @@ class PeerReader:
 
 
 def _identity(der: bytes) -> UserInfo | None:
-    subject = x509.load_der_x509_certificate(der).subject
+    certificate = x509.load_der_x509_certificate(der)
+    subject = certificate.subject
     names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return UserInfo(names[0], groups) if names else None
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    extra = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={fingerprint}",)}
+    return UserInfo(names[0], groups, extra=extra) if names else None
 
 
 async def _tunnel(http: web.BaseRequest, tunnel: Tunnel) -> web.StreamResponse:

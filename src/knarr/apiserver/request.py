@@ -91,6 +91,8 @@ class Request:
     can_tunnel: bool = False
     raw_headers: list[tuple[str, str]] = field(default_factory=list)
     """Every header line as it came; a tunnel passes them on, repeated ones included."""
+    impersonation: list[tuple[str, str]] = field(default_factory=list)
+    """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
 
 
 @dataclass(slots=True)

@@ -10,14 +10,14 @@ from typing import Any
 from knarr.api import codec
 from knarr.api.authentication import v1 as authentication
 from knarr.api.authorization import v1 as authorization
-from knarr.api.errors import StatusError, bad_request, no_table
+from knarr.api.errors import bad_request, no_table
 from knarr.api.scheme import Resource
 from knarr.apiserver import negotiation
-from knarr.apiserver.authentication import Authenticator, with_group
+from knarr.apiserver.authentication import Authenticator
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.rbac import Question, RbacAuthorizer
 from knarr.apiserver.request import Request, Response, UserInfo
-from knarr.apiserver.tokens import ISSUER, InvalidToken, ServiceAccountTokens
+from knarr.apiserver.tokens import ISSUER, InvalidToken
 from knarr.kit.clock import Clock, rfc3339
 
 REVIEWS = {
@@ -37,12 +37,10 @@ class Reviews:
         self,
         *,
         authenticator: Authenticator,
-        tokens: ServiceAccountTokens,
         authorizer: RbacAuthorizer,
         clock: Clock,
     ) -> None:
         self._authenticator = authenticator
-        self._tokens = tokens
         self._authorizer = authorizer
         self._clock = clock
 
@@ -60,32 +58,27 @@ class Reviews:
             "selfsubjectrulesreviews": self._rules,
             "selfsubjectreviews": self._who,
         }[resource.plural]
-        answer(request, review)
+        await answer(request, review)
         return Response(
             201, negotiation.to_wire(codec.encode(review), output), content_type=output.content_type
         )
 
-    def _token(self, request: Request, review: authentication.TokenReview) -> None:
-        audiences = tuple(review.spec.audiences) or (ISSUER,)
-        status = authentication.TokenReviewStatus()
+    async def _token(self, request: Request, review: authentication.TokenReview) -> None:
+        if not review.spec.token:
+            raise bad_request("token is required for TokenReview in authentication")
+        status = review.status = authentication.TokenReviewStatus()
         try:
-            verified = self._tokens.verify(review.spec.token, audiences=audiences)
+            verified = await self._authenticator.review(
+                review.spec.token, tuple(review.spec.audiences) or (ISSUER,)
+            )
         except InvalidToken as error:
-            try:
-                user = self._authenticator.by_token(review.spec.token)
-            except StatusError:
-                status.error = str(error)
-                review.status = status
-                return
-            found: tuple[str, ...] = audiences
-        else:
-            user, found = with_group(verified.user), verified.audiences
+            status.error = str(error)
+            return
         status.authenticated = True
-        status.audiences = list(found)
-        status.user = _user(user)
-        review.status = status
+        status.audiences = list(verified.audiences)
+        status.user = _user(verified.user)
 
-    def _subject(self, request: Request, review: Any) -> None:
+    async def _subject(self, request: Request, review: Any) -> None:
         spec = review.spec
         if (spec.resourceAttributes is None) == (spec.nonResourceAttributes is None):
             raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
@@ -96,7 +89,7 @@ class Reviews:
         extra = {key: tuple(values) for key, values in spec.extra.items()}
         review.status = self._decide(UserInfo(spec.user, tuple(spec.groups), spec.uid, extra), spec)
 
-    def _self(self, request: Request, review: authorization.SelfSubjectAccessReview) -> None:
+    async def _self(self, request: Request, review: authorization.SelfSubjectAccessReview) -> None:
         spec = review.spec
         if (spec.resourceAttributes is None) == (spec.nonResourceAttributes is None):
             raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
@@ -106,7 +99,7 @@ class Reviews:
         allowed = self._authorizer.allowed(user, _question(spec))
         return authorization.SubjectAccessReviewStatus(allowed=allowed)
 
-    def _rules(self, request: Request, review: authorization.SelfSubjectRulesReview) -> None:
+    async def _rules(self, request: Request, review: authorization.SelfSubjectRulesReview) -> None:
         status = authorization.SubjectRulesReviewStatus(incomplete=False)
         if "system:masters" in request.user.groups:
             status.resourceRules.append(
@@ -129,7 +122,7 @@ class Reviews:
                 )
         review.status = status
 
-    def _who(self, request: Request, review: authentication.SelfSubjectReview) -> None:
+    async def _who(self, request: Request, review: authentication.SelfSubjectReview) -> None:
         review.metadata.creationTimestamp = rfc3339(self._clock.now())
         review.status = authentication.SelfSubjectReviewStatus(userInfo=_user(request.user))
 

@@ -40,7 +40,8 @@ from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
 from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
-from knarr.apiserver.authentication import Authenticator, impersonate
+from knarr.apiserver.authentication import impersonate
+from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
@@ -83,6 +84,7 @@ class ServerConfig:
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
 
@@ -124,7 +126,13 @@ class APIServer:
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
         )
-        self.authenticator = Authenticator(self.tokens, static=config.static_tokens)
+        self.authenticator, self._asked = build_authenticator(
+            config.authentication,
+            self.tokens,
+            self.registry("", "secrets"),
+            static=config.static_tokens,
+            clock=clock,
+        )
         self.authorizer = RbacAuthorizer(
             roles=self.registry("rbac.authorization.k8s.io", "roles"),
             role_bindings=self.registry("rbac.authorization.k8s.io", "rolebindings"),
@@ -133,7 +141,7 @@ class APIServer:
         )
         self._escalation.use(self.authorizer)
         self._reviews = reviews.Reviews(
-            authenticator=self.authenticator, tokens=self.tokens, authorizer=self.authorizer, clock=clock
+            authenticator=self.authenticator, authorizer=self.authorizer, clock=clock
         )
         self._node_proxy = NodeProxy(
             pods=self.registry("", "pods"),
@@ -305,6 +313,8 @@ class APIServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(running)
             await self._node_proxy.close()
+            for asked in self._asked:
+                await asked.close()
 
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
@@ -347,9 +357,10 @@ class APIServer:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        request.user = self.authenticator.authenticate(request)
-        if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
-            request.user = await impersonate(request, self._may_impersonate)
+        user = self.authenticator.authenticate(request)
+        request.user = user if user is not None else await self.authenticator.authenticate_remotely(request)
+        if request.impersonation:
+            request.user = await impersonate(request, self._demand)
         request.info = parse_request_info(request.method, request.path, request.query)
         question = Question.of(request.info, request.path)
         if not self.authorizer.allowed(request.user, question):
@@ -359,10 +370,9 @@ class APIServer:
             return await self._resource(request)
         return await self._other(request)
 
-    async def _may_impersonate(self, user: UserInfo, namespace: str, resource: str, name: str) -> None:
-        question = Question("impersonate", "", resource, "", namespace, name)
+    async def _demand(self, user: UserInfo, question: Question) -> None:
         if not self.authorizer.allowed(user, question):
-            raise forbidden("", resource, name, refusal(user, question))
+            raise forbidden(question.group, question.resource, question.name, refusal(user, question))
 
     async def _resource(self, request: Request) -> Response:
         info = request.info

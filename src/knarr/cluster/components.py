@@ -23,6 +23,7 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
+from knarr.cluster.access_options import AccessOptions
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.log import get_logger
@@ -56,6 +57,7 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
     kubelet_key: str = ""
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
+    access: AccessOptions = msgspec.field(default_factory=AccessOptions)
 
 
 class ControlOptions(msgspec.Struct, kw_only=True):
@@ -126,6 +128,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
+    from knarr.cluster import access_files
     from knarr.store.open import open_store
 
     clock, chance = RealClock(), Chance()
@@ -140,6 +143,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 service_cidr=options.service_cidr,
                 service_address=options.service_address,
                 kubelet_tls=_kubelet_tls(options),
+                authentication=access_files.authentication_options(options.access),
             ),
             clock=clock,
             chance=chance,

@@ -30,6 +30,7 @@ from knarr.client.client import Client
 from knarr.client.kubeconfig import Credentials
 from knarr.client.transport import TransportError
 from knarr.cluster import packages, processes, supervisor
+from knarr.cluster.access_options import parse_extra_config
 from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOptions, NodeConfig, wait_until
 from knarr.cluster.containerd import Containerd
@@ -58,6 +59,7 @@ class UpOptions(msgspec.Struct, kw_only=True):
     nodes: int | None = None
     store: str | None = None
     simulated_nodes: int | None = None
+    extra_config: list[str] | None = None
 
 
 def up(name: str, options: UpOptions, *, say: Say) -> ClusterRecord:
@@ -117,6 +119,9 @@ def _record(layout: Layout, options: UpOptions) -> ClusterRecord:
         record.nodes = options.nodes
     if options.simulated_nodes is not None:
         record.simulated_nodes = options.simulated_nodes
+    if options.extra_config is not None:
+        parse_extra_config(options.extra_config)
+        record.extra_config = options.extra_config
     record.version = __version__
     layout.write(record)
     return record
@@ -187,6 +192,7 @@ def _children(
         kubelet_key=str(pki.path("apiserver-kubelet-client.key")),
         service_cidr=plan.service_cidr,
         service_address=plan.kubernetes_service_address,
+        access=parse_extra_config(record.extra_config),
     )
     control = ControlOptions(
         kubeconfig=str(layout.kubeconfig("controller-manager")),

@@ -57,7 +57,7 @@ Wrap = Callable[[str, Transport], Transport]
 
 
 class InProcessCluster:
-    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0."""
+    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up."""
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class InProcessCluster:
         static_tokens: Mapping[str, UserInfo] | None = None,
         store: Store | None = None,
         wrap: Wrap | None = None,
+        configure: Callable[[ServerConfig], None] | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -84,6 +85,7 @@ class InProcessCluster:
         self._given_store = store
         self._own_store: MemoryStore | None = None
         self._wrap = wrap
+        self._configure = configure
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -108,6 +110,8 @@ class InProcessCluster:
         config = ServerConfig(
             service_account_key_pem=service_account_key(), address="10.0.0.1", static_tokens=self._static_tokens
         )
+        if self._configure is not None:
+            self._configure(config)
         self.server = APIServer(self.store, config, clock=self.clock, chance=self.chance)
         serving = self._spawn("apiserver", self.server.run())
         await _first(serving, self.server.ready.wait())
