@@ -18,7 +18,7 @@ import aiohttp
 from knarr.client.kubeconfig import Credentials, tls_context
 from knarr.kit.clock import Clock
 
-__all__ = ["Endpoint", "HttpsEndpoint", "RemoteError", "retried"]
+__all__ = ["Closed", "Endpoint", "HttpsEndpoint", "RemoteError", "retried"]
 
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
@@ -36,6 +36,12 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Closed(Protocol):
+    """Holds connections until it is closed."""
+
+    async def close(self) -> None: ...
 
 
 class Endpoint(Protocol):

@@ -13,6 +13,8 @@ from knarr.api.core import v1 as core
 from knarr.api.errors import bad_request, method_not_allowed, path_not_found
 from knarr.api.meta import v1 as meta
 from knarr.api.policy import v1 as policy
+from knarr.apiserver.admission.chain import Attributes
+from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.decoding import decode_object, to_json
 from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.registry.generic import GenericRegistry
@@ -38,12 +40,14 @@ class SubresourceRoutes:
         registry: FindRegistry,
         tokens: ServiceAccountTokens,
         node_proxy: NodeProxy,
+        node_restriction: NodeRestriction,
         clock: Clock,
         chance: Chance,
     ) -> None:
         self._registry = registry
         self._tokens = tokens
         self._node_proxy = node_proxy
+        self._node_restriction = node_restriction
         self._clock = clock
         self._chance = chance
 
@@ -61,7 +65,9 @@ class SubresourceRoutes:
             return await scale.handle(endpoint, request)
         if name == "token":
             bindable = {kind: self._registry("", plural) for kind, plural in _BINDABLE.items()}
-            return await token.handle(endpoint, request, tokens=self._tokens, bindable=bindable)
+            return await token.handle(
+                endpoint, request, tokens=self._tokens, bindable=bindable, admit=self._admit_node
+            )
         if name == "binding":
             return await self._bind(endpoint, request, info.name)
         if name == "eviction":
@@ -111,10 +117,26 @@ class SubresourceRoutes:
         info = request.info
         if wanted.metadata.name and wanted.metadata.name != info.name:
             raise bad_request("name in URL does not match name in Eviction object")
+        await self._admit_node(endpoint, request, wanted)
         status = await eviction.evict(
             endpoint.registry, budgets, self._context(request), info.namespace, info.name, wanted
         )
         return Response(201, codec.encode(status))
+
+    async def _admit_node(self, endpoint: Endpoint, request: Request, obj: Any) -> None:
+        """A kubelet evicts its own pods and has tokens for them. Raises ``StatusError`` 403."""
+        info = request.info
+        await self._node_restriction.validate(
+            Attributes(
+                "CREATE",
+                endpoint.resource,
+                self._context(request),
+                info.namespace,
+                info.name,
+                obj=obj,
+                subresource=info.subresource,
+            )
+        )
 
     async def _finalize(self, endpoint: Endpoint, request: Request) -> Response:
         registry = endpoint.registry

@@ -42,6 +42,10 @@ from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
 from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
 from knarr.apiserver.authentication import impersonate
 from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
+from knarr.apiserver.authorization.chain import AuthorizationOptions, AuthorizerChain
+from knarr.apiserver.authorization.node import NodeAuthorizer
+from knarr.apiserver.authorization.node_graph import NodeGraph
+from knarr.apiserver.authorization.webhook import AuthorizationWebhook
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
@@ -51,12 +55,14 @@ from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.openapi import OpenAPI
 from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
+from knarr.apiserver.rbac_defaults import node_rules
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.kinds import BY_KIND
 from knarr.apiserver.registry.namespaces import NamespaceRegistry, Namespaces
 from knarr.apiserver.registry.pods import Pods, grace_period_s
 from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
+from knarr.apiserver.remote import Closed, HttpsEndpoint
 from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.node_proxy import NodeProxy
@@ -85,6 +91,7 @@ class ServerConfig:
     service_address: str = "10.96.0.1"
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
 
@@ -114,9 +121,11 @@ class APIServer:
         self._limits = LimitRanger()
         self._quota = ResourceQuota()
         self._escalation = Escalation()
+        self._node_restriction = NodeRestriction()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
+        self._node_restriction.use(self.registry("", "pods"), self.registry("", "nodes"))
         self._accounts.use(self.registry("", "serviceaccounts"))
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._limits.use(self.registry("", "limitranges"))
@@ -126,20 +135,22 @@ class APIServer:
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
         )
-        self.authenticator, self._asked = build_authenticator(
+        self.authenticator, remote = build_authenticator(
             config.authentication,
             self.tokens,
             self.registry("", "secrets"),
             static=config.static_tokens,
             clock=clock,
         )
-        self.authorizer = RbacAuthorizer(
+        self._asked: list[Closed] = list(remote)
+        self.rbac = RbacAuthorizer(
             roles=self.registry("rbac.authorization.k8s.io", "roles"),
             role_bindings=self.registry("rbac.authorization.k8s.io", "rolebindings"),
             cluster_roles=self.registry("rbac.authorization.k8s.io", "clusterroles"),
             cluster_role_bindings=self.registry("rbac.authorization.k8s.io", "clusterrolebindings"),
         )
-        self._escalation.use(self.authorizer)
+        self.authorizer = self._build_authorizer(config.authorization)
+        self._escalation.use(self.rbac)
         self._reviews = reviews.Reviews(
             authenticator=self.authenticator, authorizer=self.authorizer, clock=clock
         )
@@ -154,6 +165,7 @@ class APIServer:
             registry=self.registry,
             tokens=self.tokens,
             node_proxy=self._node_proxy,
+            node_restriction=self._node_restriction,
             clock=clock,
             chance=chance,
         )
@@ -171,6 +183,22 @@ class APIServer:
             context=self._own_context,
         )
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
+
+    def _build_authorizer(self, options: AuthorizationOptions) -> AuthorizerChain:
+        graph = NodeGraph(
+            pods=self.registry("", "pods"),
+            claims=self.registry("", "persistentvolumeclaims"),
+            volumes=self.registry("", "persistentvolumes"),
+            attachments=self.registry("storage.k8s.io", "volumeattachments"),
+            slices=self.registry("resource.k8s.io", "resourceslices"),
+        )
+        webhook = None
+        if options.webhook is not None:
+            endpoint = HttpsEndpoint(options.webhook.credentials)
+            webhook = AuthorizationWebhook(options.webhook, endpoint, self._clock)
+            self._asked.append(webhook)
+        node = NodeAuthorizer(graph, node_rules())
+        return AuthorizerChain.of(options, rbac=self.rbac, node=node, webhook=webhook)
 
     def _served(self, resource: Resource) -> bool:
         return (
@@ -229,7 +257,7 @@ class APIServer:
             StorageObjectInUseProtection(),
             PinnedImages(),
             self._escalation,
-            NodeRestriction(),
+            self._node_restriction,
             # Last: what it takes it keeps.
             self._quota,
         ]
@@ -363,16 +391,22 @@ class APIServer:
             request.user = await impersonate(request, self._demand)
         request.info = parse_request_info(request.method, request.path, request.query)
         question = Question.of(request.info, request.path)
-        if not self.authorizer.allowed(request.user, question):
+        decision = self.authorizer.decide(request.user, question)
+        if decision is None:
+            decision = await self.authorizer.authorize(request.user, question)
+        if not decision.allowed:
             info = request.info
-            raise forbidden(info.group, info.resource, info.name, refusal(request.user, question))
+            told = refusal(request.user, question, decision.reason)
+            raise forbidden(info.group, info.resource, info.name, told)
         if request.info.is_resource:
             return await self._resource(request)
         return await self._other(request)
 
     async def _demand(self, user: UserInfo, question: Question) -> None:
-        if not self.authorizer.allowed(user, question):
-            raise forbidden(question.group, question.resource, question.name, refusal(user, question))
+        decision = await self.authorizer.authorize(user, question)
+        if not decision.allowed:
+            told = refusal(user, question, decision.reason)
+            raise forbidden(question.group, question.resource, question.name, told)
 
     async def _resource(self, request: Request) -> Response:
         info = request.info

@@ -14,11 +14,13 @@ import yaml
 from knarr.apiserver.authentication.config import AuthenticationOptions, TokenWebhookOptions
 from knarr.apiserver.authentication.oidc import OidcOptions
 from knarr.apiserver.authentication.token_file import read_token_file
+from knarr.apiserver.authorization.chain import AuthorizationOptions
+from knarr.apiserver.authorization.webhook import AuthorizationWebhookOptions
 from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
 from knarr.cluster.access_options import AccessOptions, parse_duration_s
 
-__all__ = ["authentication_options"]
+__all__ = ["authentication_options", "authorization_options"]
 
 
 def webhook_credentials(path: str) -> Credentials:
@@ -52,6 +54,20 @@ def authentication_options(options: AccessOptions) -> AuthenticationOptions:
             cache_ttl_s=parse_duration_s(options.authentication_token_webhook_cache_ttl),
         )
     return made
+
+
+def authorization_options(options: AccessOptions) -> AuthorizationOptions:
+    """Raises ``ValueError``, ``OSError``, ``KubeconfigError``."""
+    webhook = None
+    if options.authorization_webhook_config_file:
+        webhook = AuthorizationWebhookOptions(
+            webhook_credentials(options.authorization_webhook_config_file),
+            options.authorization_webhook_version,
+            parse_duration_s(options.authorization_webhook_cache_authorized_ttl),
+            parse_duration_s(options.authorization_webhook_cache_unauthorized_ttl),
+        )
+    modes = tuple(filter(None, options.authorization_mode.split(",")))
+    return AuthorizationOptions(modes, webhook)
 
 
 def _required_claims(entries: Sequence[str]) -> Mapping[str, str]:

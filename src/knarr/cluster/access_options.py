@@ -18,7 +18,7 @@ __all__ = ["FLAGS", "AccessOptions", "parse_duration_s", "parse_extra_config"]
 
 
 class AccessOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Upstream's flags, dashes as underscores."""
+    """Upstream's flags, dashes as underscores. Where upstream would let everybody do everything, we do not."""
 
     anonymous_auth: bool = True
     enable_bootstrap_token_auth: bool = False
@@ -35,6 +35,11 @@ class AccessOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     authentication_token_webhook_config_file: str = ""
     authentication_token_webhook_cache_ttl: str = "2m0s"
     authentication_token_webhook_version: str = "v1beta1"
+    authorization_mode: str = "Node,RBAC"
+    authorization_webhook_config_file: str = ""
+    authorization_webhook_version: str = "v1beta1"
+    authorization_webhook_cache_authorized_ttl: str = "5m0s"
+    authorization_webhook_cache_unauthorized_ttl: str = "30s"
 
 
 #: What each flag's help says.
@@ -54,6 +59,11 @@ FLAGS = {
     "authentication_token_webhook_config_file": "A kubeconfig that says where tokens are sent for review.",
     "authentication_token_webhook_cache_ttl": "How long its answers are remembered.",
     "authentication_token_webhook_version": "The TokenReview's version: v1beta1 or v1.",
+    "authorization_mode": "Who decides, in order, separated by commas: AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook.",
+    "authorization_webhook_config_file": "A kubeconfig that says where rights are asked for.",
+    "authorization_webhook_version": "The SubjectAccessReview's version: v1beta1 or v1.",
+    "authorization_webhook_cache_authorized_ttl": "How long a yes is remembered.",
+    "authorization_webhook_cache_unauthorized_ttl": "How long a no is remembered.",
 }
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")

@@ -100,6 +100,8 @@ class NodeConfig(msgspec.Struct, kw_only=True):
     index: int
     address: str
     kubeconfig: str
+    agent_kubeconfig: str
+    """The identity of what is no kubelet here: a kubelet may read little."""
     client_ca: str
     certificate: str
     key: str
@@ -144,6 +146,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 service_address=options.service_address,
                 kubelet_tls=_kubelet_tls(options),
                 authentication=access_files.authentication_options(options.access),
+                authorization=access_files.authorization_options(options.access),
             ),
             clock=clock,
             chance=chance,
@@ -237,7 +240,8 @@ async def run_node(config: NodeConfig) -> None:
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
         client = await _client(config.kubeconfig, stack, f"kubelet/{config.name}")
-        await NodeProcess(config, client, clock=clock, chance=chance).run()
+        agent = await _client(config.agent_kubeconfig, stack, f"node-agent/{config.name}")
+        await NodeProcess(config, client, agent, clock=clock, chance=chance).run()
 
 
 async def run_fleet(options: FleetOptions) -> None:

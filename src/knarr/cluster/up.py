@@ -243,6 +243,7 @@ def _node_config(layout: Layout, record: ClusterRecord, number: int, node: NodeN
         index=record.index,
         address=node.address,
         kubeconfig=str(layout.kubeconfig(f"node-{node.name}")),
+        agent_kubeconfig=str(layout.kubeconfig(f"node-agent-{node.name}")),
         client_ca=str(layout.pki.path("ca.crt")),
         certificate=str(layout.pki.path(f"kubelet-{node.name}.crt")),
         key=str(layout.pki.path(f"kubelet-{node.name}.key")),
@@ -275,9 +276,10 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
         "scheduler": ("system:kube-scheduler", []),
     }
     if record.simulated_nodes:
-        identities[FLEET] = ("system:knarr:simulated-nodes", ["system:nodes"])
+        identities[FLEET] = ("system:knarr:simulated-nodes", [])
     for number, name in enumerate(layout.node_names(record)):
         identities[f"node-{name}"] = (f"system:node:{name}", ["system:nodes"])
+        identities[f"node-agent-{name}"] = (f"system:knarr:node-agent:{name}", ["system:knarr:node-agents"])
         pki.ensure(
             f"kubelet-{name}",
             f"system:node:{name}",

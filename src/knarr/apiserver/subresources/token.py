@@ -5,6 +5,9 @@ Upstream's counterpart is ``pkg/registry/core/serviceaccount/storage/token.go``.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from knarr.api import codec
 from knarr.api.authentication import v1 as authentication
 from knarr.api.core import v1 as core
@@ -30,11 +33,13 @@ async def handle(
     *,
     tokens: ServiceAccountTokens,
     bindable: dict[str, GenericRegistry],
+    admit: Callable[[Endpoint, Request, Any], Awaitable[None]],
 ) -> Response:
     """POST of a TokenRequest. ``bindable`` holds the registries of kinds a token may be bound to."""
     info = request.info
     account: core.ServiceAccount = await endpoint.registry.get(info.namespace, info.name)
     wanted = decode_object(request, endpoint.resource, authentication.TokenRequest)
+    await admit(endpoint, request, wanted)
     spec = wanted.spec
     lifetime_s = spec.expirationSeconds if spec.expirationSeconds is not None else DEFAULT_LIFETIME_S
     _check_lifetime(lifetime_s)
