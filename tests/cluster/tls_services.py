@@ -108,7 +108,7 @@ async def serving(pki: Pki, configure: Callable[[ServerConfig], None] | None = N
     quiet: dict[str, Any] = {"nodes": 0, "controllers": False, "scheduler": False}
     async with InProcessCluster(clock=RealClock(), configure=configure, **quiet) as cluster:
         tls = server_tls(str(pki.path("service.crt")), str(pki.path("service.key")), str(pki.path("ca.crt")))
-        listener = Listener(cluster.server, host="127.0.0.1", port=0, tls=tls)
+        listener = Listener(cluster.server, host="127.0.0.1", port=0, tls=tls, clock=RealClock())
         task = asyncio.ensure_future(listener.run())
         await listener.listening.wait()
         try:

@@ -14,12 +14,15 @@ from knarr.api.errors import bad_request, invalid, no_table
 from knarr.api.scheme import Resource
 from knarr.api.validation import validate
 from knarr.apiserver import negotiation
+from knarr.apiserver.admission.chain import Admission, Attributes
 from knarr.apiserver.authentication import Authenticator
 from knarr.apiserver.authorization.chain import AuthorizerChain
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.rbac import Question
+from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.request import Request, Response, UserInfo
 from knarr.apiserver.tokens import ISSUER, InvalidToken
+from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, rfc3339
 
 REVIEWS = {
@@ -40,11 +43,15 @@ class Reviews:
         *,
         authenticator: Authenticator,
         authorizer: AuthorizerChain,
+        admission: Admission,
         clock: Clock,
+        chance: Chance,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._admission = admission
         self._clock = clock
+        self._chance = chance
 
     async def handle(self, request: Request, resource: Resource) -> Response:
         """POST of a review. Raises ``StatusError`` 400, and 406 where anything but the review itself is wanted."""
@@ -52,6 +59,18 @@ class Reviews:
         if output.form != negotiation.JSON:
             raise no_table(resource.group, resource.plural)
         review = decode_object(request, resource, resource.type)
+        context = Context(
+            user=request.user,
+            clock=self._clock,
+            chance=self._chance,
+            namespace=request.info.namespace,
+            dry_run="All" in request.query.all("dryRun"),
+            warnings=request.warnings,
+            query=request.query,
+        )
+        namespace = request.info.namespace
+        attributes = Attributes("CREATE", resource, context, namespace, review.metadata.name, obj=review)
+        review = await self._admission.admit(attributes)
         answer = {
             "tokenreviews": self._token,
             "subjectaccessreviews": self._subject,

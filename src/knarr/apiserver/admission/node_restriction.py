@@ -43,6 +43,17 @@ KUBELET_LABEL_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 class NodeRestriction(Plugin):
     name = "NodeRestriction"
+    concerns = frozenset(
+        (
+            "csinodes.storage.k8s.io",
+            "leases.coordination.k8s.io",
+            "nodes",
+            "persistentvolumeclaims",
+            "pods",
+            "resourceslices.resource.k8s.io",
+            "serviceaccounts",
+        )
+    )
 
     def __init__(self) -> None:
         self._pods: GenericRegistry | None = None
