@@ -45,7 +45,12 @@ from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObject
 from knarr.apiserver.aggregation.aggregator import Aggregator
 from knarr.apiserver.aggregation.backends import Backends, Sender
 from knarr.apiserver.aggregation.front_proxy import FrontProxy
-from knarr.apiserver.authentication import Authenticator, impersonate
+from knarr.apiserver.authentication import impersonate
+from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
+from knarr.apiserver.authorization.chain import AuthorizationOptions, AuthorizerChain
+from knarr.apiserver.authorization.node import NodeAuthorizer
+from knarr.apiserver.authorization.node_graph import NodeGraph
+from knarr.apiserver.authorization.webhook import AuthorizationWebhook
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
@@ -55,12 +60,14 @@ from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.openapi import OpenAPI
 from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
+from knarr.apiserver.rbac_defaults import node_rules
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.kinds import BY_KIND
 from knarr.apiserver.registry.namespaces import NamespaceRegistry, Namespaces
 from knarr.apiserver.registry.pods import Pods, grace_period_s
 from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
+from knarr.apiserver.remote import Closed, HttpsEndpoint
 from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
@@ -95,6 +102,8 @@ class ServerConfig:
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
@@ -135,27 +144,34 @@ class APIServer:
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
+        self._node_restriction.use(self.registry("", "pods"), self.registry("", "nodes"))
         self._accounts.use(self.registry("", "serviceaccounts"))
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._limits.use(self.registry("", "limitranges"))
         self._quota.use(self.registry("", "resourcequotas"))
         self._runtime_classes.use(self.registry("node.k8s.io", "runtimeclasses"))
-        self._node_restriction.use(self.registry("", "pods"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
         )
-        self.authenticator = Authenticator(self.tokens, static=config.static_tokens)
-        self.authorizer = RbacAuthorizer(
+        self.authenticator, remote = build_authenticator(
+            config.authentication,
+            self.tokens,
+            self.registry("", "secrets"),
+            static=config.static_tokens,
+            clock=clock,
+        )
+        self._asked: list[Closed] = list(remote)
+        self.rbac = RbacAuthorizer(
             roles=self.registry("rbac.authorization.k8s.io", "roles"),
             role_bindings=self.registry("rbac.authorization.k8s.io", "rolebindings"),
             cluster_roles=self.registry("rbac.authorization.k8s.io", "clusterroles"),
             cluster_role_bindings=self.registry("rbac.authorization.k8s.io", "clusterrolebindings"),
         )
-        self._escalation.use(self.authorizer)
+        self.authorizer = self._build_authorizer(config.authorization)
+        self._escalation.use(self.rbac)
         self._reviews = reviews.Reviews(
             authenticator=self.authenticator,
-            tokens=self.tokens,
             authorizer=self.authorizer,
             admission=self._admission,
             clock=clock,
@@ -215,6 +231,22 @@ class APIServer:
             context=self._own_context,
         )
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
+
+    def _build_authorizer(self, options: AuthorizationOptions) -> AuthorizerChain:
+        graph = NodeGraph(
+            pods=self.registry("", "pods"),
+            claims=self.registry("", "persistentvolumeclaims"),
+            volumes=self.registry("", "persistentvolumes"),
+            attachments=self.registry("storage.k8s.io", "volumeattachments"),
+            slices=self.registry("resource.k8s.io", "resourceslices"),
+        )
+        webhook = None
+        if options.webhook is not None:
+            endpoint = HttpsEndpoint(options.webhook.credentials)
+            webhook = AuthorizationWebhook(options.webhook, endpoint, self._clock)
+            self._asked.append(webhook)
+        node = NodeAuthorizer(graph, node_rules())
+        return AuthorizerChain.of(options, rbac=self.rbac, node=node, webhook=webhook)
 
     def _use_webhooks(self) -> None:
         """Give the admission plug-ins for webhooks what they go by."""
@@ -396,6 +428,8 @@ class APIServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(working)
             await self._forwarder.close()
+            for asked in self._asked:
+                await asked.close()
             await self._webhook_client.close()
 
     async def _aggregate(self) -> None:
@@ -444,14 +478,19 @@ class APIServer:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        request.user = self.authenticator.authenticate(request)
-        if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
-            request.user = await impersonate(request, self._may_impersonate)
+        user = self.authenticator.authenticate(request)
+        request.user = user if user is not None else await self.authenticator.authenticate_remotely(request)
+        if request.impersonation:
+            request.user = await impersonate(request, self._demand)
         request.info = parse_request_info(request.method, request.path, request.query)
         question = Question.of(request.info, request.path)
-        if not self.authorizer.allowed(request.user, question):
+        decision = self.authorizer.decide(request.user, question)
+        if decision is None:
+            decision = await self.authorizer.authorize(request.user, question)
+        if not decision.allowed:
             info = request.info
-            raise forbidden(info.group, info.resource, info.name, refusal(request.user, question))
+            told = refusal(request.user, question, decision.reason)
+            raise forbidden(info.group, info.resource, info.name, told)
         remote = self._aggregator.find(request.path)
         if remote is not None:
             return await self._aggregator.forward(remote, request)
@@ -459,10 +498,11 @@ class APIServer:
             return await self._resource(request)
         return await self._other(request)
 
-    async def _may_impersonate(self, user: UserInfo, namespace: str, resource: str, name: str) -> None:
-        question = Question("impersonate", "", resource, "", namespace, name)
-        if not self.authorizer.allowed(user, question):
-            raise forbidden("", resource, name, refusal(user, question))
+    async def _demand(self, user: UserInfo, question: Question) -> None:
+        decision = await self.authorizer.authorize(user, question)
+        if not decision.allowed:
+            told = refusal(user, question, decision.reason)
+            raise forbidden(question.group, question.resource, question.name, told)
 
     async def _resource(self, request: Request) -> Response:
         info = request.info

@@ -23,6 +23,7 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
+from knarr.cluster.access_options import AccessOptions
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.log import get_logger
@@ -60,6 +61,7 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
     requestheader_client_ca: str = ""
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
+    access: AccessOptions = msgspec.field(default_factory=AccessOptions)
 
 
 class ControlOptions(msgspec.Struct, kw_only=True):
@@ -102,6 +104,8 @@ class NodeConfig(msgspec.Struct, kw_only=True):
     index: int
     address: str
     kubeconfig: str
+    agent_kubeconfig: str
+    """The identity of what is no kubelet here: a kubelet may read little."""
     client_ca: str
     certificate: str
     key: str
@@ -131,6 +135,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
     from knarr.apiserver.aggregation.front_proxy import FrontProxy
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
+    from knarr.cluster import access_files
     from knarr.store.open import open_store
 
     clock, chance = RealClock(), Chance()
@@ -151,6 +156,8 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                     ca_pem=_text(options.requestheader_client_ca),
                     client_ca_pem=_text(options.client_ca),
                 ),
+                authentication=access_files.authentication_options(options.access),
+                authorization=access_files.authorization_options(options.access),
             ),
             clock=clock,
             chance=chance,
@@ -249,7 +256,8 @@ async def run_node(config: NodeConfig) -> None:
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
         client = await _client(config.kubeconfig, stack, f"kubelet/{config.name}")
-        await NodeProcess(config, client, clock=clock, chance=chance).run()
+        agent = await _client(config.agent_kubeconfig, stack, f"node-agent/{config.name}")
+        await NodeProcess(config, client, agent, clock=clock, chance=chance).run()
 
 
 async def run_fleet(options: FleetOptions) -> None:

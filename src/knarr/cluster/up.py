@@ -30,6 +30,7 @@ from knarr.client.client import Client
 from knarr.client.kubeconfig import Credentials
 from knarr.client.transport import TransportError
 from knarr.cluster import packages, processes, supervisor
+from knarr.cluster.access_options import parse_extra_config
 from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOptions, NodeConfig, wait_until
 from knarr.cluster.containerd import Containerd
@@ -59,6 +60,7 @@ class UpOptions(msgspec.Struct, kw_only=True):
     nodes: int | None = None
     store: str | None = None
     simulated_nodes: int | None = None
+    extra_config: list[str] | None = None
 
 
 def up(name: str, options: UpOptions, *, say: Say) -> ClusterRecord:
@@ -118,6 +120,9 @@ def _record(layout: Layout, options: UpOptions) -> ClusterRecord:
         record.nodes = options.nodes
     if options.simulated_nodes is not None:
         record.simulated_nodes = options.simulated_nodes
+    if options.extra_config is not None:
+        parse_extra_config(options.extra_config)
+        record.extra_config = options.extra_config
     record.version = __version__
     layout.write(record)
     return record
@@ -191,6 +196,7 @@ def _children(
         requestheader_client_ca=str(pki.path("front-proxy-ca.crt")),
         service_cidr=plan.service_cidr,
         service_address=plan.kubernetes_service_address,
+        access=parse_extra_config(record.extra_config),
     )
     control = ControlOptions(
         kubeconfig=str(layout.kubeconfig("controller-manager")),
@@ -241,6 +247,7 @@ def _node_config(layout: Layout, record: ClusterRecord, number: int, node: NodeN
         index=record.index,
         address=node.address,
         kubeconfig=str(layout.kubeconfig(f"node-{node.name}")),
+        agent_kubeconfig=str(layout.kubeconfig(f"node-agent-{node.name}")),
         client_ca=str(layout.pki.path("ca.crt")),
         certificate=str(layout.pki.path(f"kubelet-{node.name}.crt")),
         key=str(layout.pki.path(f"kubelet-{node.name}.key")),
@@ -274,9 +281,10 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
         "scheduler": ("system:kube-scheduler", []),
     }
     if record.simulated_nodes:
-        identities[FLEET] = ("system:knarr:simulated-nodes", ["system:nodes"])
+        identities[FLEET] = ("system:knarr:simulated-nodes", [])
     for number, name in enumerate(layout.node_names(record)):
         identities[f"node-{name}"] = (f"system:node:{name}", ["system:nodes"])
+        identities[f"node-agent-{name}"] = (f"system:knarr:node-agent:{name}", ["system:knarr:node-agents"])
         pki.ensure(
             f"kubelet-{name}",
             f"system:node:{name}",

@@ -59,7 +59,7 @@ Wrap = Callable[[str, Transport], Transport]
 
 
 class InProcessCluster:
-    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0.
+    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
     ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
     time (``clock=RealClock()`` and an ordinary loop).
@@ -77,6 +77,7 @@ class InProcessCluster:
         static_tokens: Mapping[str, UserInfo] | None = None,
         store: Store | None = None,
         wrap: Wrap | None = None,
+        configure: Callable[[ServerConfig], None] | None = None,
         webhooks: WebhookTransport | None = None,
         backends: Sender | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class InProcessCluster:
         self._given_store = store
         self._own_store: MemoryStore | None = None
         self._wrap = wrap
+        self._configure = configure
         self._webhooks = webhooks
         self._backends = backends
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,6 +124,8 @@ class InProcessCluster:
             webhook_transport=self._webhooks,
             backend_sender=self._backends,
         )
+        if self._configure is not None:
+            self._configure(config)
         self.server = APIServer(self.store, config, clock=self.clock, chance=self.chance)
         serving = self._spawn("apiserver", self.server.run())
         await _first(serving, self.server.ready.wait())
