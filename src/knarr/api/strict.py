@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from knarr.api.codec import DecodeError, encode, parse_json
+from knarr.api.free_form import FreeForm
 from knarr.api.shapes import Shape, struct_fields
 
 __all__ = ["strict_errors", "unknown_fields"]
@@ -49,7 +50,9 @@ def _all_known(cls: type[msgspec.Struct], data: bytes) -> bool:
 
 @cache
 def _twin_decoder(cls: type[msgspec.Struct]) -> msgspec.json.Decoder[Any] | None:
-    # A type that holds itself (JSONSchemaProps) has no twin.
+    # A type that holds itself (JSONSchemaProps), or takes what it does not name, has no twin.
+    if issubclass(cls, FreeForm):
+        return None
     return None if _holds_itself(cls, (), set()) else msgspec.json.Decoder(_twin(cls))
 
 

@@ -229,6 +229,7 @@ class APIServer:
             self,
             clock=clock,
             context=self._own_context,
+            webhooks=self._webhook_client,
         )
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
 
@@ -275,8 +276,8 @@ class APIServer:
 
     async def _convert(self, obj: Any, source: Resource, target: Resource) -> Any:
         """An object of one resource as one of an equivalent resource."""
-        stored = await self._endpoints[_key(source)].registry.to_stored(obj)
-        return await self._endpoints[_key(target)].registry.from_stored(stored)
+        registry = self._endpoints[_key(source)].registry
+        return await registry.converted(obj, self._endpoints[_key(target)].registry)
 
     def _served(self, resource: Resource) -> bool:
         return (
