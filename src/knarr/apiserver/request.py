@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["FrontProxyPeer", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,10 @@ class Tunnel:
     run: TunnelRunner
 
 
+class FrontProxyPeer:
+    """Who shows the front proxy's certificate: nobody by itself, but it may say who asks."""
+
+
 @dataclass(slots=True)
 class Request:
     """One request. Header names are lower case; ``path`` is percent-decoded, ``raw_path`` is as sent, with
@@ -93,6 +97,8 @@ class Request:
     """Every header line as it came; a tunnel passes them on, repeated ones included."""
     impersonation: list[tuple[str, str]] = field(default_factory=list)
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
+    front_proxy: list[tuple[str, str]] | None = None
+    """On the front proxy's connection, the lines in which it says who asks; None on any other."""
 
 
 @dataclass(slots=True)
