@@ -50,10 +50,12 @@ class Query:
         return name in self._values
 
     def flag(self, name: str) -> bool:
-        """True for ``true``, ``1`` and a name without a value; as upstream parses booleans in queries."""
+        """True for ``true``, ``1``, anything else and a name without a value, but for ``false`` (also ``False``, as
+        Python clients write it) and ``0``; as upstream parses booleans in queries.
+        """
         if name not in self._values:
             return False
-        return self._values[name][0] not in ("false", "0")
+        return self._values[name][0].lower() not in ("false", "0")
 
     def pairs(self) -> list[tuple[str, str]]:
         return [(key, value) for key, values in self._values.items() for value in values]
