@@ -26,6 +26,7 @@ from knarr.cloud.local_volumes import LocalVolumes
 from knarr.cluster.access_options import AccessOptions
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
+from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
 
 __all__ = [
@@ -255,6 +256,8 @@ async def run_node(config: NodeConfig) -> None:
     """Run a node's kubelet, service proxy, DNS and pod network; the process is already in the node's
     namespaces.
     """
+    # Before the kubelet brings it in the slow way.
+    import_http_client()
     from knarr.cluster.node_process import NodeProcess
 
     clock, chance = RealClock(), Chance()
@@ -266,6 +269,7 @@ async def run_node(config: NodeConfig) -> None:
 
 async def run_fleet(options: FleetOptions) -> None:
     """Run nodes that only pretend to run pods."""
+    import_http_client()
     from knarr.cluster.addresses import AddressPlan
     from knarr.cluster.simulated_nodes import SimulatedFleet
 

@@ -1,8 +1,8 @@
 """What goes on to a node: logs, exec, attach, port-forward, and the proxies to nodes, pods and services.
 
 The server speaks to a kubelet as its own identity, over TLS checked against the cluster's CA. An upgrade
-(SPDY, WebSocket) is tunnelled byte for
-byte, so that every protocol the kubelet and the runtime speak reaches the client unchanged.
+(SPDY, WebSocket v4) is tunnelled byte for byte, so that every protocol the kubelet and the runtime speak reaches the client
+unchanged; the WebSocket protocols that they do not speak are translated (``streaming``).
 
 Upstream's counterpart is ``pkg/registry/core/pod/rest`` and ``apimachinery/pkg/util/proxy``.
 """
@@ -18,7 +18,8 @@ from knarr.api.core import v1 as core
 from knarr.api.core.connect import PodExecOptions, PodPortForwardOptions
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
-from knarr.apiserver.request import Request, Response
+from knarr.apiserver.request import Request, Response, Tunnel
+from knarr.apiserver.streaming.offers import PORT_FORWARD_PREFIX, REMOTE_COMMAND, offered, wants_websocket
 from knarr.apiserver.subresources.forwarding import Forwarder, Target
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 
@@ -70,7 +71,26 @@ class NodeProxy:
             container = _container(pod, options.container, logs=False)
             path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
             query = _exec_query(options)
-        return self._forwarder.tunnel(request, await self._kubelet(pod.spec.nodeName, _with_query(path, query)))
+        target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
+        return self._translated(request, target, options) or self._forwarder.tunnel(request, target)
+
+    def _translated(self, request: Request, target: Target, options: Any) -> Response | None:
+        """The stream for a client whose protocol no kubelet speaks; None for any other."""
+        if not wants_websocket(request):
+            return None
+        # Their library takes a while to import, and the server should start without it.
+        from knarr.apiserver.streaming import port_forward, remote_command
+
+        protocols = offered(request)
+        if isinstance(options, PodPortForwardOptions):
+            wrapped = next((name for name in protocols if name.startswith(PORT_FORWARD_PREFIX)), "")
+            if not wrapped:
+                return None
+            return Response(101, Tunnel(lambda client: port_forward.tunnel(client, request, target, wrapped)))
+        if REMOTE_COMMAND not in protocols:
+            return None
+        streams = remote_command.streams_of(options)
+        return Response(101, Tunnel(lambda client: remote_command.translate(client, request, target, streams)))
 
     async def _placed_pod(self, request: Request) -> core.Pod:
         info = request.info
