@@ -40,6 +40,7 @@ log = get_logger("custom-resources")
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 #: Between two looks at objects that do not go yet.
 CLEANUP_PAUSE_S = 0.2
+RETRY_PAUSE_S = 1.0
 
 _Condition = apiextensions.CustomResourceDefinitionCondition
 
@@ -138,7 +139,10 @@ class CustomResources:
             await self._reconcile(name)
         except StatusError as error:
             log.warning("definition not settled", name=name, error=error)
-            if error.code == 409:
+            if error.code == 409 or error.code >= 500:
+                if error.code >= 500:
+                    # A conversion webhook that is down, or the store: soon again, but not at once.
+                    await self._clock.sleep(RETRY_PAUSE_S)
                 self._waiting[name] = None
         except Exception as error:
             log.exception("definition not settled", name=name, error=error)

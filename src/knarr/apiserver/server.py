@@ -106,6 +106,7 @@ class APIServer:
     def __init__(self, store: Store, config: ServerConfig, *, clock: Clock, chance: Chance) -> None:
         self.config = config
         self.ready = asyncio.Event()
+        self._serving = False
         self._clock = clock
         self._chance = chance
         self._store = store
@@ -198,8 +199,12 @@ class APIServer:
         matcher = Matcher(namespace_labels=namespace_labels, equivalents=self._equivalents)
         calls = Calls(self._webhook_client, matcher, convert=self._convert)
         group = "admissionregistration.k8s.io"
-        self._mutating_webhooks.use(Hooks(self.registry(group, "mutatingwebhookconfigurations")), calls)
-        self._validating_webhooks.use(Hooks(self.registry(group, "validatingwebhookconfigurations")), calls)
+        mutating, validating = [
+            Hooks(self.registry(group, f"{kind}webhookconfigurations"), live=lambda: self._serving)
+            for kind in ("mutating", "validating")
+        ]
+        self._mutating_webhooks.use(mutating, calls)
+        self._validating_webhooks.use(validating, calls)
 
     def _equivalents(self, resource: Resource, subresource: str) -> list[Resource]:
         """The served resources that are the same objects, in any version and group."""
@@ -346,7 +351,7 @@ class APIServer:
                 api_port=self.config.port,
                 service_address=self.config.service_address,
             )
-            custom = asyncio.ensure_future(self._custom.run(started=self.ready.set))
+            custom = asyncio.ensure_future(self._custom.run(started=self._serve))
             await asyncio.wait({hub, custom}, return_when=asyncio.FIRST_COMPLETED)
             for task in (hub, custom):
                 if task.done():
@@ -361,6 +366,11 @@ class APIServer:
                 await asyncio.wait(running)
             await self._node_proxy.close()
             await self._webhook_client.close()
+
+    def _serve(self) -> None:
+        """From here on clients are answered."""
+        self._serving = True
+        self.ready.set()
 
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
