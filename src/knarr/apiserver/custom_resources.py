@@ -70,6 +70,15 @@ class CustomStrategy(Strategy):
         if self._desired(obj) != self._desired(old):
             obj.metadata.generation = (old.metadata.generation or 0) + 1
 
+    def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """Of a custom object the status alone is written this way, not even labels; and not that, if the schema has none."""
+        changed = codec.copy(old)
+        changed.metadata.resourceVersion = obj.metadata.resourceVersion
+        changed.metadata.managedFields = obj.metadata.managedFields
+        if hasattr(obj, "status"):
+            changed.status = obj.status
+        return changed
+
     def _desired(self, obj: Any) -> Any:
         left_out = ("metadata", "apiVersion", "kind", *(("status",) if self.has_status else ()))
         return [getattr(obj, name) for name in obj.__struct_fields__ if name not in left_out]
