@@ -271,7 +271,9 @@ def test_a_dry_run_is_told_to_the_webhook_and_options_with_it(knarr_cluster: Clu
         assert dry["options"] == {
             "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "dryRun": ["All"], "fieldManager": "me", "fieldValidation": "Strict",
         }  # fmt: skip
-        assert gone["options"]["gracePeriodSeconds"] == 0 and gone["options"]["propagationPolicy"] == "Background"
+        assert gone["options"] == {
+            "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background",
+        }  # fmt: skip
         assert gone["object"] is None and gone["oldObject"]["metadata"]["name"] == "web"
 
     knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)
