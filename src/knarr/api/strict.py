@@ -50,9 +50,7 @@ def _all_known(cls: type[msgspec.Struct], data: bytes) -> bool:
 
 @cache
 def _twin_decoder(cls: type[msgspec.Struct]) -> msgspec.json.Decoder[Any] | None:
-    # A type that holds itself (JSONSchemaProps), or takes what it does not name, has no twin.
-    if issubclass(cls, FreeForm):
-        return None
+    # A type that holds itself (JSONSchemaProps) has no twin.
     return None if _holds_itself(cls, (), set()) else msgspec.json.Decoder(_twin(cls))
 
 
@@ -78,7 +76,8 @@ def _twin(cls: type[msgspec.Struct]) -> Any:
         (f"f{number}", _twin_type(shape), msgspec.field(default=None, name=name))
         for number, (name, shape) in enumerate(struct_fields(cls).items())
     ]
-    return msgspec.defstruct(cls.__name__, members, forbid_unknown_fields=True, gc=False)
+    closed = not issubclass(cls, FreeForm)
+    return msgspec.defstruct(cls.__name__, members, forbid_unknown_fields=closed, gc=False)
 
 
 def _twin_type(shape: Shape) -> Any:

@@ -40,6 +40,7 @@ log = get_logger("custom-resources")
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 #: Between two looks at objects that do not go yet.
 CLEANUP_PAUSE_S = 0.2
+RETRY_PAUSE_S = 1.0
 
 _Condition = apiextensions.CustomResourceDefinitionCondition
 
@@ -68,6 +69,15 @@ class CustomStrategy(Strategy):
         obj.metadata.generation = old.metadata.generation
         if self._desired(obj) != self._desired(old):
             obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+    def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """Of a custom object the status alone is written this way, not even labels; and not that, if the schema has none."""
+        changed = codec.copy(old)
+        changed.metadata.resourceVersion = obj.metadata.resourceVersion
+        changed.metadata.managedFields = obj.metadata.managedFields
+        if hasattr(obj, "status"):
+            changed.status = obj.status
+        return changed
 
     def _desired(self, obj: Any) -> Any:
         left_out = ("metadata", "apiVersion", "kind", *(("status",) if self.has_status else ()))
@@ -138,7 +148,10 @@ class CustomResources:
             await self._reconcile(name)
         except StatusError as error:
             log.warning("definition not settled", name=name, error=error)
-            if error.code == 409:
+            if error.code == 409 or error.code >= 500:
+                if error.code >= 500:
+                    # A conversion webhook that is down, or the store: soon again, but not at once.
+                    await self._clock.sleep(RETRY_PAUSE_S)
                 self._waiting[name] = None
         except Exception as error:
             log.exception("definition not settled", name=name, error=error)

@@ -123,6 +123,7 @@ class APIServer:
     def __init__(self, store: Store, config: ServerConfig, *, clock: Clock, chance: Chance) -> None:
         self.config = config
         self.ready = asyncio.Event()
+        self._serving = False
         self._clock = clock
         self._chance = chance
         self._store = store
@@ -260,8 +261,12 @@ class APIServer:
         matcher = Matcher(namespace_labels=namespace_labels, equivalents=self._equivalents)
         calls = Calls(self._webhook_client, matcher, convert=self._convert)
         group = "admissionregistration.k8s.io"
-        self._mutating_webhooks.use(Hooks(self.registry(group, "mutatingwebhookconfigurations")), calls)
-        self._validating_webhooks.use(Hooks(self.registry(group, "validatingwebhookconfigurations")), calls)
+        mutating, validating = [
+            Hooks(self.registry(group, f"{kind}webhookconfigurations"), live=lambda: self._serving)
+            for kind in ("mutating", "validating")
+        ]
+        self._mutating_webhooks.use(mutating, calls)
+        self._validating_webhooks.use(validating, calls)
 
     def _equivalents(self, resource: Resource, subresource: str) -> list[Resource]:
         """The served resources that are the same objects, in any version and group."""
@@ -414,7 +419,7 @@ class APIServer:
             await self.config.front_proxy.publish(self.registry("", "configmaps"), self._own_context())
             await self._aggregator.start()
             working |= {
-                asyncio.ensure_future(self._custom.run(started=self.ready.set)),
+                asyncio.ensure_future(self._custom.run(started=self._serve)),
                 asyncio.ensure_future(self._aggregate()),
             }
             done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
@@ -432,6 +437,11 @@ class APIServer:
             for asked in self._asked:
                 await asked.close()
             await self._webhook_client.close()
+
+    def _serve(self) -> None:
+        """From here on clients are answered."""
+        self._serving = True
+        self.ready.set()
 
     async def _aggregate(self) -> None:
         # Custom resources are served from then on; before, their APIServices would seem to have lost them.
