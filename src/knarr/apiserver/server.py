@@ -36,6 +36,7 @@ from knarr.apiserver.admission.matching import Matcher
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
+from knarr.apiserver.admission.pod_security import PodSecurity, PodSecurityOptions
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
 from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
@@ -99,6 +100,7 @@ class ServerConfig:
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
+    pod_security: PodSecurityOptions = field(default_factory=PodSecurityOptions)
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
@@ -131,12 +133,14 @@ class APIServer:
         self._quota = ResourceQuota()
         self._escalation = Escalation()
         self._node_restriction = NodeRestriction()
+        self._pod_security = PodSecurity(config.pod_security)
         self._mutating_webhooks = MutatingWebhooks()
         self._validating_webhooks = ValidatingWebhooks()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
         self._node_restriction.use(self.registry("", "pods"), self.registry("", "nodes"))
+        self._pod_security.use(self.registry("", "namespaces"), self.registry("", "pods"))
         self._accounts.use(self.registry("", "serviceaccounts"))
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._limits.use(self.registry("", "limitranges"))
@@ -306,6 +310,7 @@ class APIServer:
             PinnedImages(),
             self._escalation,
             self._node_restriction,
+            self._pod_security,
             self._mutating_webhooks,
             self._validating_webhooks,
             # Last: what it takes it keeps.
