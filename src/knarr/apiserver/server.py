@@ -29,19 +29,26 @@ from knarr.api.errors import (
 )
 from knarr.api.scheme import Resource
 from knarr.apiserver import reviews
+from knarr.apiserver.admission.certificates import CertificateRequests
 from knarr.apiserver.admission.chain import Admission, Plugin
 from knarr.apiserver.admission.escalation import Escalation
+from knarr.apiserver.admission.ingresses import DefaultIngressClass
 from knarr.apiserver.admission.limits import LimitRanger
 from knarr.apiserver.admission.matching import Matcher
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
+from knarr.apiserver.admission.optional import EventLimit, EventRateLimit, ExtendedResourceToleration
 from knarr.apiserver.admission.pod_security import PodSecurity, PodSecurityOptions
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
 from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
-from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
+from knarr.apiserver.admission.volumes import (
+    DefaultStorageClass,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
 from knarr.apiserver.authentication import impersonate
 from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
 from knarr.apiserver.authorization.chain import AuthorizationOptions, AuthorizerChain
@@ -101,6 +108,9 @@ class ServerConfig:
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     pod_security: PodSecurityOptions = field(default_factory=PodSecurityOptions)
+    more_admission: frozenset[str] = frozenset()
+    """Plug-ins that are not on by themselves."""
+    event_limits: tuple[EventLimit, ...] = ()
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
@@ -134,6 +144,9 @@ class APIServer:
         self._escalation = Escalation()
         self._node_restriction = NodeRestriction()
         self._pod_security = PodSecurity(config.pod_security)
+        self._certificate_requests = CertificateRequests()
+        self._ingress_class = DefaultIngressClass()
+        self._claim_resize = PersistentVolumeClaimResize()
         self._mutating_webhooks = MutatingWebhooks()
         self._validating_webhooks = ValidatingWebhooks()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -166,6 +179,9 @@ class APIServer:
         )
         self.authorizer = self._build_authorizer(config.authorization)
         self._escalation.use(self.rbac)
+        self._certificate_requests.use(self.authorizer)
+        self._ingress_class.use(self.registry("networking.k8s.io", "ingressclasses"))
+        self._claim_resize.use(self.registry("storage.k8s.io", "storageclasses"))
         self._reviews = reviews.Reviews(
             authenticator=self.authenticator,
             authorizer=self.authorizer,
@@ -307,10 +323,14 @@ class APIServer:
             self._limits,
             self._storage_class,
             StorageObjectInUseProtection(),
+            self._ingress_class,
             PinnedImages(),
             self._escalation,
             self._node_restriction,
             self._pod_security,
+            self._certificate_requests,
+            self._claim_resize,
+            *self._optional_plugins(),
             self._mutating_webhooks,
             self._validating_webhooks,
             # Last: what it takes it keeps.
@@ -332,6 +352,15 @@ class APIServer:
                 event_ttl_s=EVENT_TTL_S if resource.plural == "events" else 0,
             )
             self._file(registry)
+
+    def _optional_plugins(self) -> list[Plugin]:
+        wanted = self.config.more_admission
+        plugins: list[Plugin] = []
+        if "ExtendedResourceToleration" in wanted:
+            plugins.append(ExtendedResourceToleration())
+        if "EventRateLimit" in wanted:
+            plugins.append(EventRateLimit(self.config.event_limits, self._clock))
+        return plugins
 
     def _strategy(self, resource: Resource) -> Strategy:
         name = resource.group_resource

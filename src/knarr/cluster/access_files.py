@@ -20,7 +20,7 @@ from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
 from knarr.cluster.access_options import AccessOptions, parse_duration_s
 
-__all__ = ["authentication_options", "authorization_options"]
+__all__ = ["authentication_options", "authorization_options", "more_admission", "read_yaml"]
 
 
 def webhook_credentials(path: str) -> Credentials:
@@ -68,6 +68,42 @@ def authorization_options(options: AccessOptions) -> AuthorizationOptions:
         )
     modes = tuple(filter(None, options.authorization_mode.split(",")))
     return AuthorizationOptions(modes, webhook)
+
+
+def more_admission(options: AccessOptions) -> frozenset[str]:
+    """Raises ``ValueError`` for a plug-in nobody has."""
+    wanted = frozenset(filter(None, options.enable_admission_plugins.split(",")))
+    unknown = wanted - OPTIONAL_PLUGINS - DEFAULT_PLUGINS
+    if unknown:
+        raise ValueError(f"enable-admission-plugins plugin {sorted(unknown)[0]!r} is unknown")
+    return wanted & OPTIONAL_PLUGINS
+
+
+OPTIONAL_PLUGINS = frozenset(("EventRateLimit", "ExtendedResourceToleration"))
+#: Those that are on anyway may be named.
+DEFAULT_PLUGINS = frozenset(
+    (
+        "CertificateApproval",
+        "CertificateSigning",
+        "CertificateSubjectRestriction",
+        "DefaultIngressClass",
+        "DefaultStorageClass",
+        "DefaultTolerationSeconds",
+        "LimitRanger",
+        "MutatingAdmissionWebhook",
+        "NamespaceLifecycle",
+        "NodeRestriction",
+        "PersistentVolumeClaimResize",
+        "PodSecurity",
+        "Priority",
+        "ResourceQuota",
+        "RuntimeClass",
+        "ServiceAccount",
+        "StorageObjectInUseProtection",
+        "TaintNodesByCondition",
+        "ValidatingAdmissionWebhook",
+    )
+)
 
 
 def _required_claims(entries: Sequence[str]) -> Mapping[str, str]:

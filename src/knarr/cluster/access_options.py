@@ -40,6 +40,8 @@ class AccessOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     authorization_webhook_version: str = "v1beta1"
     authorization_webhook_cache_authorized_ttl: str = "5m0s"
     authorization_webhook_cache_unauthorized_ttl: str = "30s"
+    admission_control_config_file: str = ""
+    enable_admission_plugins: str = ""
 
 
 #: What each flag's help says.
@@ -64,6 +66,8 @@ FLAGS = {
     "authorization_webhook_version": "The SubjectAccessReview's version: v1beta1 or v1.",
     "authorization_webhook_cache_authorized_ttl": "How long a yes is remembered.",
     "authorization_webhook_cache_unauthorized_ttl": "How long a no is remembered.",
+    "admission_control_config_file": "An AdmissionConfiguration for PodSecurity and EventRateLimit.",
+    "enable_admission_plugins": "Besides those that are on: EventRateLimit, ExtendedResourceToleration.",
 }
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")

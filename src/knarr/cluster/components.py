@@ -131,9 +131,11 @@ async def run_apiserver(options: ApiServerOptions) -> None:
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
     from knarr.cluster import access_files
+    from knarr.cluster.admission_file import read_admission_file
     from knarr.store.open import open_store
 
     clock, chance = RealClock(), Chance()
+    admission = read_admission_file(options.access.admission_control_config_file)
     store = await open_store(options.store, clock)
     try:
         server = APIServer(
@@ -147,6 +149,9 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 kubelet_tls=_kubelet_tls(options),
                 authentication=access_files.authentication_options(options.access),
                 authorization=access_files.authorization_options(options.access),
+                pod_security=admission.pod_security,
+                event_limits=admission.event_limits,
+                more_admission=access_files.more_admission(options.access),
             ),
             clock=clock,
             chance=chance,
