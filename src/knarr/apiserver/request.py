@@ -93,6 +93,9 @@ class Request:
     """Every header line as it came; a tunnel passes them on, repeated ones included."""
     impersonation: list[tuple[str, str]] = field(default_factory=list)
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
+    requester: UserInfo | None = None
+    """Who sent the request, where it acts as somebody else."""
+    audit_annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

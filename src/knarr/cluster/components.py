@@ -23,7 +23,7 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
-from knarr.cluster.access_options import AccessOptions
+from knarr.cluster.access_options import AccessOptions, parse_duration_s
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.log import get_logger
@@ -128,6 +128,7 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
+    from knarr.apiserver.lifecycle import serve
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
     from knarr.cluster import access_files
@@ -152,6 +153,10 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 pod_security=admission.pod_security,
                 event_limits=admission.event_limits,
                 more_admission=access_files.more_admission(options.access),
+                audit=access_files.audit_options(options.access),
+                max_requests_inflight=options.access.max_requests_inflight,
+                max_mutating_requests_inflight=options.access.max_mutating_requests_inflight,
+                request_timeout_s=parse_duration_s(options.access.request_timeout),
             ),
             clock=clock,
             chance=chance,
@@ -163,11 +168,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             tls=server_tls(options.certificate, options.key, options.client_ca),
             clock=clock,
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(server.run())
-            await server.ready.wait()
-            log.info("API server ready", address=options.host, port=options.port)
-            group.create_task(listener.run())
+        await serve(server, listener, delay_s=parse_duration_s(options.access.shutdown_delay_duration))
     finally:
         await store.close()
 
