@@ -453,7 +453,7 @@ class APIServer:
                 service_address=self.config.service_address,
             )
             if self.flow is not None:
-                await self.flow.ensure()
+                await self.flow.start()
             custom = asyncio.ensure_future(self._custom.run(started=self.ready.set))
             looking = asyncio.ensure_future(self._deadlines.run())
             serving: set[asyncio.Future[Any]] = {hub, custom, looking}

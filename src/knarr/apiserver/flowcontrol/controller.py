@@ -159,25 +159,32 @@ class FlowControl:
 
         await registry.update(context, "", name, mutate)
 
+    async def start(self) -> None:
+        """Before the first request: everything as it must be. Raises ``StatusError``."""
+        await self.ensure()
+        await self._tell()
+        self._changed.clear()
+
     async def run(self) -> None:
         """Keep the defaults and the schemas' conditions as they must be, until cancelled."""
         clock = self._context().clock
         while True:
             try:
+                async with asyncio.timeout(MAINTAIN_S):
+                    await self._changed.wait()
+                await clock.sleep(SETTLE_S)
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
                 await self.ensure()
                 await self._tell()
             except StatusError as error:
                 log.warning("flow control objects not maintained", error=error)
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(MAINTAIN_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-            await clock.sleep(SETTLE_S)
 
     async def _tell(self) -> None:
         """Say of every schema whether its priority level exists."""
+        writes = []
         for schema in self._schemas.objects():
             level = schema.spec.priorityLevelConfiguration.name
             exists = self._levels.cache.get(self._levels.key("", level)) is not None
@@ -190,7 +197,8 @@ class FlowControl:
             held = next((each for each in schema.status.conditions if each.type == "Dangling"), None)
             if held is not None and (held.status, held.reason, held.message) == (status, reason, text):
                 continue
-            await self._write_condition(schema, status, reason, text)
+            writes.append(self._write_condition(schema, status, reason, text))
+        await all_done(writes)
 
     async def _write_condition(self, schema: flowcontrol.FlowSchema, status: str, reason: str, text: str) -> None:
         context = self._context()
