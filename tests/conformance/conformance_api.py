@@ -243,11 +243,11 @@ async def api_operations(api: Api, obj: Object, *, status: Object | None = None,
     async with api.watch(labelSelector=selector, resourceVersion=everywhere["metadata"]["resourceVersion"]) as watch:
         patched = await api.patch("op-1", {"metadata": {"annotations": {"patched": "true"}}})
         assert patched["metadata"]["annotations"]["patched"] == "true"
-        await watch.until("MODIFIED", lambda each: each["metadata"]["annotations"].get("patched") == "true")
+        await watch.until("MODIFIED", lambda each: each["metadata"].get("annotations", {}).get("patched") == "true")
         patched["metadata"]["annotations"]["updated"] = "true"
         updated = await api.update(patched)
         assert updated["metadata"]["annotations"] == patched["metadata"]["annotations"]
-        await watch.until("MODIFIED", lambda each: each["metadata"]["annotations"].get("updated") == "true")
+        await watch.until("MODIFIED", lambda each: each["metadata"].get("annotations", {}).get("updated") == "true")
         if status is not None:
             await _status_operations(api, "op-1", status)
         await api.delete("op-1")

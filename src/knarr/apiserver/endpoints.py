@@ -83,6 +83,7 @@ class Endpoint:
             namespace=request.info.namespace,
             dry_run=bool(dry_run),
             warnings=request.warnings,
+            audit_annotations=request.audit_annotations,
             field_manager=manager_name(
                 request.query.get("fieldManager"), request.headers.get("user-agent", "")
             ),

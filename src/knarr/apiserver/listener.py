@@ -26,8 +26,8 @@ __all__ = ["Listener", "PeerReader"]
 
 #: Between two looks at which connections have taken too long.
 LOOK_S = 5.0
-#: How long requests under way may take when the server ends.
-PATIENCE_S = 2.0
+#: How long requests under way may take when the server ends. A supervisor that ends processes has less patience than a request may want.
+PATIENCE_S = 5.0
 #: Certificates whose identity is remembered; more than that come only from a client that makes them up.
 MAX_KNOWN_PEERS = 4096
 

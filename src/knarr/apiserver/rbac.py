@@ -24,6 +24,8 @@ from knarr.apiserver.request import RequestInfo, UserInfo
 
 SUPERUSERS = "system:masters"
 GROUP = "rbac.authorization.k8s.io"
+#: Decisions remembered until a role or binding changes; then, and when there are more, all are forgotten.
+MAX_DECIDED = 8192
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +90,8 @@ class _Tables:
 
     everywhere: dict[str, list[_Grant]] = field(default_factory=dict)
     within: dict[tuple[str, str], list[_Grant]] = field(default_factory=dict)
+    decided: dict[tuple[str, tuple[str, ...], Question], Decision] = field(default_factory=dict)
+    """What was asked before: a cluster's components ask the same few things without end."""
 
 
 class RbacAuthorizer:
@@ -119,6 +123,18 @@ class RbacAuthorizer:
 
     def decide(self, user: UserInfo, question: Question) -> Decision:
         """As ``allowed``, and why; of a refusal only which roles were named and are missing."""
+        if self._tables is None:
+            self._tables = self._gather()
+        decided = self._tables.decided
+        key = (user.name, user.groups, question)
+        decision = decided.get(key)
+        if decision is None:
+            if len(decided) >= MAX_DECIDED:
+                decided.clear()
+            decision = decided[key] = self._decide(user, question)
+        return decision
+
+    def _decide(self, user: UserInfo, question: Question) -> Decision:
         grant = self._granting(user, question)
         if grant is not None:
             return grant.decision

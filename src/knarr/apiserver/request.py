@@ -101,6 +101,9 @@ class Request:
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
     front_proxy: list[tuple[str, str]] | None = None
     """On the front proxy's connection, the lines in which it says who asks; None on any other."""
+    requester: UserInfo | None = None
+    """Who sent the request, where it acts as somebody else."""
+    audit_annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -154,6 +154,7 @@ class SubresourceRoutes:
             namespace=request.info.namespace,
             dry_run="All" in request.query.all("dryRun"),
             warnings=request.warnings,
+            audit_annotations=request.audit_annotations,
             query=request.query,
         )
 

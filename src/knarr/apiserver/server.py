@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from knarr.api import codec, scheme
 from knarr.api.apiextensions.custom import CustomResource
@@ -27,24 +27,34 @@ from knarr.api.errors import (
     internal_error,
     method_not_allowed,
     path_not_found,
+    timeout,
 )
 from knarr.api.scheme import Resource
 from knarr.apiserver import reviews
+from knarr.apiserver.admission.certificates import CertificateRequests
 from knarr.apiserver.admission.chain import Admission, Plugin
 from knarr.apiserver.admission.escalation import Escalation
+from knarr.apiserver.admission.ingresses import DefaultIngressClass
 from knarr.apiserver.admission.limits import LimitRanger
 from knarr.apiserver.admission.matching import Matcher
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
+from knarr.apiserver.admission.optional import EventLimit, EventRateLimit, ExtendedResourceToleration
+from knarr.apiserver.admission.pod_security import PodSecurity, PodSecurityOptions
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
 from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
-from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
+from knarr.apiserver.admission.volumes import (
+    DefaultStorageClass,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
 from knarr.apiserver.aggregation.aggregator import Aggregator
 from knarr.apiserver.aggregation.backends import Backends, Sender
 from knarr.apiserver.aggregation.front_proxy import FrontProxy
+from knarr.apiserver.audit.config import AuditOptions, build_auditor
 from knarr.apiserver.authentication import impersonate
 from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
 from knarr.apiserver.authorization.chain import AuthorizationOptions, AuthorizerChain
@@ -55,9 +65,13 @@ from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
 from knarr.apiserver.custom_resources import CustomResources, Definitions
+from knarr.apiserver.deadlines import Deadlines, is_long_running, limit_s
 from knarr.apiserver.discovery import Discovery
 from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
+from knarr.apiserver.flowcontrol.controller import FlowControl
+from knarr.apiserver.flowcontrol.levels import Refused
 from knarr.apiserver.health import Health, version_document
+from knarr.apiserver.metrics import CONTENT_TYPE, ServerMetrics
 from knarr.apiserver.openapi import OpenAPI
 from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
 from knarr.apiserver.rbac_defaults import node_rules
@@ -68,7 +82,7 @@ from knarr.apiserver.registry.pods import Pods, grace_period_s
 from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
 from knarr.apiserver.remote import Closed, HttpsEndpoint
-from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
+from knarr.apiserver.request import Request, Response, Tunnel, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
@@ -104,6 +118,15 @@ class ServerConfig:
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
+    pod_security: PodSecurityOptions = field(default_factory=PodSecurityOptions)
+    more_admission: frozenset[str] = frozenset()
+    """Plug-ins that are not on by themselves."""
+    event_limits: tuple[EventLimit, ...] = ()
+    audit: AuditOptions | None = None
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    """Together the seats that priority and fairness shares out; with 0 and 0 it is off."""
+    request_timeout_s: float = 60.0
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
@@ -140,12 +163,22 @@ class APIServer:
         self._quota = ResourceQuota()
         self._escalation = Escalation()
         self._node_restriction = NodeRestriction()
+        self._pod_security = PodSecurity(config.pod_security)
+        self._certificate_requests = CertificateRequests()
+        self._ingress_class = DefaultIngressClass()
+        self._claim_resize = PersistentVolumeClaimResize()
         self._mutating_webhooks = MutatingWebhooks()
         self._validating_webhooks = ValidatingWebhooks()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
+        self.metrics = ServerMetrics(lambda: [endpoint.registry for endpoint in self._endpoints.values()])
+        self._admission.observe = self.metrics.admission_steps.observe
+        self._auditor = build_auditor(config.audit, clock)
+        self._deadlines = Deadlines(clock, config.request_timeout_s)
+        self.flow = self._build_flow_control()
         self._lifecycle.use(self.registry("", "namespaces"))
         self._node_restriction.use(self.registry("", "pods"), self.registry("", "nodes"))
+        self._pod_security.use(self.registry("", "namespaces"), self.registry("", "pods"))
         self._accounts.use(self.registry("", "serviceaccounts"))
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._limits.use(self.registry("", "limitranges"))
@@ -171,6 +204,9 @@ class APIServer:
         )
         self.authorizer = self._build_authorizer(config.authorization)
         self._escalation.use(self.rbac)
+        self._certificate_requests.use(self.authorizer)
+        self._ingress_class.use(self.registry("networking.k8s.io", "ingressclasses"))
+        self._claim_resize.use(self.registry("storage.k8s.io", "storageclasses"))
         self._reviews = reviews.Reviews(
             authenticator=self.authenticator,
             authorizer=self.authorizer,
@@ -232,7 +268,30 @@ class APIServer:
             context=self._own_context,
             webhooks=self._webhook_client,
         )
-        self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
+        #: Set when the server is to end: it is not ready any more, and serves on for a moment.
+        self.ending = asyncio.Event()
+        self.health = Health(hub=self.hub, ready=self.ready, stopping=self.ending)
+
+    def _build_flow_control(self) -> FlowControl | None:
+        config = self.config
+        total = config.max_requests_inflight + config.max_mutating_requests_inflight
+        if not total:
+            return None
+        group = "flowcontrol.apiserver.k8s.io"
+        flow = FlowControl(
+            schemas=self.registry(group, "flowschemas"),
+            levels=self.registry(group, "prioritylevelconfigurations"),
+            total=total,
+            count_objects=self._count_objects,
+            context=self._own_context,
+        )
+        self.metrics.follow(flow)
+        return flow
+
+    def _count_objects(self, request: Request) -> int:
+        info = request.info
+        endpoint = self._endpoints.get((info.group, info.version, info.resource))
+        return len(endpoint.registry.cache) if endpoint is not None else 0
 
     def _build_authorizer(self, options: AuthorizationOptions) -> AuthorizerChain:
         graph = NodeGraph(
@@ -342,9 +401,14 @@ class APIServer:
             self._limits,
             self._storage_class,
             StorageObjectInUseProtection(),
+            self._ingress_class,
             PinnedImages(),
             self._escalation,
             self._node_restriction,
+            self._pod_security,
+            self._certificate_requests,
+            self._claim_resize,
+            *self._optional_plugins(),
             self._mutating_webhooks,
             self._validating_webhooks,
             # Last: what it takes it keeps.
@@ -366,6 +430,15 @@ class APIServer:
                 event_ttl_s=EVENT_TTL_S if resource.plural == "events" else 0,
             )
             self._file(registry)
+
+    def _optional_plugins(self) -> list[Plugin]:
+        wanted = self.config.more_admission
+        plugins: list[Plugin] = []
+        if "ExtendedResourceToleration" in wanted:
+            plugins.append(ExtendedResourceToleration())
+        if "EventRateLimit" in wanted:
+            plugins.append(EventRateLimit(self.config.event_limits, self._clock))
+        return plugins
 
     def _strategy(self, resource: Resource) -> Strategy:
         name = resource.group_resource
@@ -416,17 +489,23 @@ class APIServer:
                 api_port=self.config.port,
                 service_address=self.config.service_address,
             )
+            if self.flow is not None:
+                await self.flow.start()
             await self.config.front_proxy.publish(self.registry("", "configmaps"), self._own_context())
             await self._aggregator.start()
             working |= {
                 asyncio.ensure_future(self._custom.run(started=self._serve)),
                 asyncio.ensure_future(self._aggregate()),
+                asyncio.ensure_future(self._deadlines.run()),
             }
+            if self.flow is not None:
+                working.add(asyncio.ensure_future(self.flow.run()))
             done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 await task
         finally:
             self.ready.clear()
+            self.ending.set()
             self.stop_watches()
             working.add(started)
             for each in working:
@@ -436,6 +515,8 @@ class APIServer:
             await self._forwarder.close()
             for asked in self._asked:
                 await asked.close()
+            if self._auditor is not None:
+                await self._auditor.close()
             await self._webhook_client.close()
 
     def _serve(self) -> None:
@@ -454,46 +535,154 @@ class APIServer:
         for endpoint in self._endpoints.values():
             endpoint.registry.dispatcher.wake_all()
 
+    async def pause(self, seconds: float) -> None:
+        """Wait on the server's own clock."""
+        await self._clock.sleep(seconds)
+
     def _own_context(self) -> Context:
         user = UserInfo("system:apiserver", ("system:masters",))
         return Context(user=user, clock=self._clock, chance=self._chance)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises but for cancellation."""
-        request_id = self._chance.uid()
+        began_s = self._clock.monotonic_s()
+        request_id = request.headers.get("audit-id") or self._chance.uid()
+        kind = self.metrics.begin(request)
         try:
-            response = await self._handle(request)
-        except StatusError as error:
+            response = await self._in_time(request, request_id, began_s)
+        except asyncio.CancelledError:
+            self.metrics.inflight[kind] -= 1
+            raise
+        except Exception as error:
+            response = self._failure(request, request_id, error)
+        headers = response.headers
+        headers["Audit-Id"] = request_id
+        for warning in dict.fromkeys(request.warnings):
+            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+            held = headers.get("Warning")
+            headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'
+        self.metrics.end(request, kind, response.status, self._clock.monotonic_s() - began_s)
+        if not isinstance(response.body, bytes | Tunnel):
+            response.body = self._streaming(request, response.body)
+        return response
+
+    def _failure(self, request: Request, request_id: str, error: Exception) -> Response:
+        """The answer to a request that could not be done."""
+        if isinstance(error, StatusError):
             response = Response(error.code or 500, codec.encode(error.status))
             if error.code == 401:
                 response.headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
             if error.status.details is not None and error.status.details.retryAfterSeconds:
                 response.headers["Retry-After"] = str(error.status.details.retryAfterSeconds)
-        except asyncio.CancelledError:
-            raise
-        except RecursionError:
+            return response
+        if isinstance(error, Refused):
+            text = b"Too many requests, please try again later.\n"
+            return Response(429, text, "text/plain; charset=utf-8", {"Retry-After": "1"})
+        if isinstance(error, RecursionError):
             # Only a body nested without end comes here: every decoder recurses with it.
-            response = Response(400, codec.encode(bad_request("exceeded max depth").status))
+            return Response(400, codec.encode(bad_request("exceeded max depth").status))
+        log.exception(
+            "request failed", method=request.method, path=request.path, audit_id=request_id, error=error
+        )
+        return Response(500, codec.encode(internal_error("see the server's log for " + request_id).status))
+
+    async def _streaming(self, request: Request, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The body, counted for as long as it lasts."""
+        key = self.metrics.stream_began(request)
+        try:
+            async for chunk in body:
+                yield chunk
+        finally:
+            self.metrics.stream_ended(key)
+            await cast("Any", body).aclose()
+
+    async def _in_time(self, request: Request, request_id: str, began_s: float) -> Response:
+        """The answer, if it comes in the time the request has. Raises ``StatusError`` 504."""
+        request.info = parse_request_info(request.method, request.path, request.query)
+        if is_long_running(request.info):
+            return await self._audited(request, request_id)
+        if "timeout" in request.query:
+            return await self._hurried(request, request_id)
+        self._deadlines.begin(request, began_s)
+        try:
+            return await self._audited(request, request_id)
+        except asyncio.CancelledError:
+            if self._deadlines.ended(request):
+                raise self._too_late(request) from None
+            raise
+        finally:
+            self._deadlines.finish(request)
+
+    async def _hurried(self, request: Request, request_id: str) -> Response:
+        """As long as the client itself wants to wait."""
+        try:
+            async with asyncio.timeout(limit_s(request, self.config.request_timeout_s)) as timer:
+                return await self._audited(request, request_id)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise self._too_late(request) from None
+
+    def _too_late(self, request: Request) -> StatusError:
+        self.metrics.terminated(request, 504)
+        return timeout("request did not complete within the allotted timeout")
+
+    async def _audited(self, request: Request, request_id: str) -> Response:
+        """Who is it, then the rest; told to the audit log where there is one."""
+        auditor = self._auditor
+        try:
+            user = self.authenticator.authenticate(request)
+            if user is None:
+                user = await self.authenticator.authenticate_remotely(request)
+            request.user = user
+            if request.impersonation:
+                await self._impersonate(request)
+        except StatusError as error:
+            if error.code == 401:
+                self.metrics.refused_users += 1
+            if auditor is None:
+                raise
+            audited = auditor.received(request, request_id)
+            response = self._failure(request, request_id, error)
+            if audited is not None:
+                audited.answered(response)
+            return response
+        self.metrics.known_users += 1
+        if auditor is None:
+            return await self._seated(request)
+        audited = auditor.received(request, request_id)
+        try:
+            response = await self._seated(request)
         except Exception as error:
-            log.exception(
-                "request failed", method=request.method, path=request.path, audit_id=request_id, error=error
-            )
-            response = Response(
-                500, codec.encode(internal_error("see the server's log for " + request_id).status)
-            )
-        response.headers["Audit-Id"] = request_id
-        for warning in dict.fromkeys(request.warnings):
-            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-            held = response.headers.get("Warning")
-            response.headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'
+            response = self._failure(request, request_id, error)
+        if audited is not None:
+            audited.answered(response)
+        return response
+
+    async def _impersonate(self, request: Request) -> None:
+        """Raises ``StatusError`` 403."""
+        acting = await impersonate(request, self._demand)
+        if acting is not request.user:
+            request.requester, request.user = request.user, acting
+
+    async def _seated(self, request: Request) -> Response:
+        """The request's turn, as priority and fairness have it. Raises ``Refused``."""
+        flow = self.flow
+        if flow is None or (is_long_running(request.info) and request.info.verb != "watch"):
+            return await self._handle(request)
+        seat = flow.enter(request) or await flow.wait(request)
+        if seat is None:
+            return await self._handle(request)
+        try:
+            response = await self._handle(request)
+        except StatusError as error:
+            response = self._failure(request, "", error)
+        finally:
+            flow.leave(seat)
+        seat.mark(response.headers)
         return response
 
     async def _handle(self, request: Request) -> Response:
-        user = self.authenticator.authenticate(request)
-        request.user = user if user is not None else await self.authenticator.authenticate_remotely(request)
-        if request.impersonation:
-            request.user = await impersonate(request, self._demand)
-        request.info = parse_request_info(request.method, request.path, request.query)
         question = Question.of(request.info, request.path)
         decision = self.authorizer.decide(request.user, question)
         if decision is None:
@@ -541,6 +730,7 @@ class APIServer:
             raise bad_request(f"{request.method} is not supported on {request.path}")
         answer = (
             self.health.handle(request)
+            or self._metrics_page(request)
             or self._discovery.handle(request)
             or self._openapi.handle(request)
             or self._issuer(request)
@@ -548,6 +738,11 @@ class APIServer:
         if answer is None:
             raise path_not_found()
         return answer
+
+    def _metrics_page(self, request: Request) -> Response | None:
+        if request.path != "/metrics":
+            return None
+        return Response(body=self.metrics.metrics.render(), content_type=CONTENT_TYPE)
 
     def _issuer(self, request: Request) -> Response | None:
         if request.path == "/openid/v1/jwks":

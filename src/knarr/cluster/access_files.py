@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from knarr.apiserver.audit.config import AuditOptions
+from knarr.apiserver.audit.policy import read_policy
 from knarr.apiserver.authentication.config import AuthenticationOptions, TokenWebhookOptions
 from knarr.apiserver.authentication.oidc import OidcOptions
 from knarr.apiserver.authentication.token_file import read_token_file
@@ -20,7 +22,7 @@ from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
 from knarr.cluster.access_options import AccessOptions, parse_duration_s
 
-__all__ = ["authentication_options", "authorization_options"]
+__all__ = ["audit_options", "authentication_options", "authorization_options", "more_admission", "read_yaml"]
 
 
 def webhook_credentials(path: str) -> Credentials:
@@ -68,6 +70,57 @@ def authorization_options(options: AccessOptions) -> AuthorizationOptions:
         )
     modes = tuple(filter(None, options.authorization_mode.split(",")))
     return AuthorizationOptions(modes, webhook)
+
+
+def audit_options(options: AccessOptions) -> AuditOptions | None:
+    """Raises ``ValueError``, ``OSError``, ``KubeconfigError``."""
+    if not options.audit_policy_file:
+        return None
+    webhook = options.audit_webhook_config_file
+    return AuditOptions(
+        read_policy(read_yaml(options.audit_policy_file)),
+        log_path=options.audit_log_path,
+        log_max_bytes=options.audit_log_maxsize * 1024 * 1024,
+        log_max_backups=options.audit_log_maxbackup,
+        log_max_age_s=options.audit_log_maxage * 86_400.0,
+        webhook=webhook_credentials(webhook) if webhook else None,
+    )
+
+
+def more_admission(options: AccessOptions) -> frozenset[str]:
+    """Raises ``ValueError`` for a plug-in nobody has."""
+    wanted = frozenset(filter(None, options.enable_admission_plugins.split(",")))
+    unknown = wanted - OPTIONAL_PLUGINS - DEFAULT_PLUGINS
+    if unknown:
+        raise ValueError(f"enable-admission-plugins plugin {sorted(unknown)[0]!r} is unknown")
+    return wanted & OPTIONAL_PLUGINS
+
+
+OPTIONAL_PLUGINS = frozenset(("EventRateLimit", "ExtendedResourceToleration"))
+#: Those that are on anyway may be named.
+DEFAULT_PLUGINS = frozenset(
+    (
+        "CertificateApproval",
+        "CertificateSigning",
+        "CertificateSubjectRestriction",
+        "DefaultIngressClass",
+        "DefaultStorageClass",
+        "DefaultTolerationSeconds",
+        "LimitRanger",
+        "MutatingAdmissionWebhook",
+        "NamespaceLifecycle",
+        "NodeRestriction",
+        "PersistentVolumeClaimResize",
+        "PodSecurity",
+        "Priority",
+        "ResourceQuota",
+        "RuntimeClass",
+        "ServiceAccount",
+        "StorageObjectInUseProtection",
+        "TaintNodesByCondition",
+        "ValidatingAdmissionWebhook",
+    )
+)
 
 
 def _required_claims(entries: Sequence[str]) -> Mapping[str, str]:

@@ -40,6 +40,18 @@ class AccessOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     authorization_webhook_version: str = "v1beta1"
     authorization_webhook_cache_authorized_ttl: str = "5m0s"
     authorization_webhook_cache_unauthorized_ttl: str = "30s"
+    admission_control_config_file: str = ""
+    enable_admission_plugins: str = ""
+    audit_policy_file: str = ""
+    audit_log_path: str = ""
+    audit_log_maxage: int = 0
+    audit_log_maxbackup: int = 0
+    audit_log_maxsize: int = 0
+    audit_webhook_config_file: str = ""
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    request_timeout: str = "1m0s"
+    shutdown_delay_duration: str = "0s"
 
 
 #: What each flag's help says.
@@ -64,6 +76,18 @@ FLAGS = {
     "authorization_webhook_version": "The SubjectAccessReview's version: v1beta1 or v1.",
     "authorization_webhook_cache_authorized_ttl": "How long a yes is remembered.",
     "authorization_webhook_cache_unauthorized_ttl": "How long a no is remembered.",
+    "admission_control_config_file": "An AdmissionConfiguration for PodSecurity and EventRateLimit.",
+    "audit_policy_file": "What is written to the audit log.",
+    "audit_log_path": "The audit log's file; - for standard output.",
+    "audit_log_maxage": "Days that old files are kept.",
+    "audit_log_maxbackup": "How many old files are kept.",
+    "audit_log_maxsize": "Megabytes at which a file is begun anew.",
+    "audit_webhook_config_file": "A kubeconfig that says where audit events are sent.",
+    "max_requests_inflight": "Seats for requests that read; with those that write shared out by priority and fairness.",
+    "max_mutating_requests_inflight": "Seats for requests that write; both 0: no priority and fairness.",
+    "request_timeout": "How long a request may take that does not last by its nature.",
+    "shutdown_delay_duration": "How long to serve on, not ready, before the end.",
+    "enable_admission_plugins": "Besides those that are on: EventRateLimit, ExtendedResourceToleration.",
 }
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")

@@ -23,7 +23,7 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
-from knarr.cluster.access_options import AccessOptions
+from knarr.cluster.access_options import AccessOptions, parse_duration_s
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.lean_import import import_http_client
@@ -134,12 +134,15 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
     from knarr.apiserver.aggregation.front_proxy import FrontProxy
+    from knarr.apiserver.lifecycle import serve
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
     from knarr.cluster import access_files
+    from knarr.cluster.admission_file import read_admission_file
     from knarr.store.open import open_store
 
     clock, chance = RealClock(), Chance()
+    admission = read_admission_file(options.access.admission_control_config_file)
     store = await open_store(options.store, clock)
     try:
         server = APIServer(
@@ -159,6 +162,13 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 ),
                 authentication=access_files.authentication_options(options.access),
                 authorization=access_files.authorization_options(options.access),
+                pod_security=admission.pod_security,
+                event_limits=admission.event_limits,
+                more_admission=access_files.more_admission(options.access),
+                audit=access_files.audit_options(options.access),
+                max_requests_inflight=options.access.max_requests_inflight,
+                max_mutating_requests_inflight=options.access.max_mutating_requests_inflight,
+                request_timeout_s=parse_duration_s(options.access.request_timeout),
             ),
             clock=clock,
             chance=chance,
@@ -173,11 +183,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             clock=clock,
             front_proxy_ca=_text(options.requestheader_client_ca),
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(server.run())
-            await server.ready.wait()
-            log.info("API server ready", address=options.host, port=options.port)
-            group.create_task(listener.run())
+        await serve(server, listener, delay_s=parse_duration_s(options.access.shutdown_delay_duration))
     finally:
         await store.close()
 

@@ -58,3 +58,22 @@ def test_files_named_by_flags_are_read(tmp_path: Path) -> None:
     assert made.tokens == {"t": UserInfo("alice", (), "1")} and not made.anonymous
     with pytest.raises(ValueError, match="oidc-issuer-url"):
         authentication_options(AccessOptions(oidc_client_id="me"))
+
+
+def test_an_admission_file_sets_defaults_and_exemptions(tmp_path: Path) -> None:
+    from knarr.apiserver.admission.optional import EventLimit
+    from knarr.cluster.admission_file import read_admission_file
+
+    (tmp_path / "events.yaml").write_text("limits: [{type: Server, qps: 5, burst: 10}]\n")
+    path = tmp_path / "admission.yaml"
+    path.write_text(
+        "kind: AdmissionConfiguration\nplugins:\n- name: PodSecurity\n  configuration:\n"
+        "    defaults: {enforce: baseline, enforce-version: v1.30}\n    exemptions: {namespaces: [kube-system]}\n"
+        "- {name: EventRateLimit, path: events.yaml}\n"
+    )
+    made = read_admission_file(str(path))
+    assert str(made.pod_security.defaults.enforce) == "baseline:v1.30"
+    assert made.pod_security.exempt_namespaces == {"kube-system"} and made.event_limits == (EventLimit("Server", 5, 10),)
+    path.write_text("kind: AdmissionConfiguration\nplugins: [{name: Other}]\n")
+    with pytest.raises(ValueError, match="no configuration is known"):
+        read_admission_file(str(path))

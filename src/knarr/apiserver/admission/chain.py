@@ -12,7 +12,7 @@ sub-resource; ``matching`` decides whether rules that users wrote concern a requ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -134,6 +134,8 @@ class Admission:
 
     def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
         self._plugins = plugins
+        #: Told how long each step of a write took: its kind, the operation, whether it was refused, seconds.
+        self.observe: Callable[[tuple[str, str, str], float], None] | None = None
         #: By resource: made when first asked, for there are as many as kinds.
         self._asked: dict[tuple[str, str], _Asked] = {}
 
@@ -147,6 +149,26 @@ class Admission:
         return asked
 
     async def mutate(self, attributes: Attributes) -> None:
+        await self._step("admit", self._mutate, attributes)
+
+    async def validate(self, attributes: Attributes) -> None:
+        await self._step("validate", self._validate, attributes)
+
+    async def _step(
+        self, kind: str, step: Callable[[Attributes], Awaitable[None]], attributes: Attributes
+    ) -> None:
+        if self.observe is None:
+            await step(attributes)
+            return
+        clock = attributes.ctx.clock
+        began_s, rejected = clock.monotonic_s(), "true"
+        try:
+            await step(attributes)
+            rejected = "false"
+        finally:
+            self.observe((kind, attributes.operation, rejected), clock.monotonic_s() - began_s)
+
+    async def _mutate(self, attributes: Attributes) -> None:
         plugins = self._of(attributes.resource).mutating
         for plugin in plugins:
             await plugin.mutate(attributes)
@@ -156,7 +178,7 @@ class Admission:
             for plugin in plugins:
                 await plugin.mutate(attributes)
 
-    async def validate(self, attributes: Attributes) -> None:
+    async def _validate(self, attributes: Attributes) -> None:
         for plugin in self._of(attributes.resource).validating:
             await plugin.validate(attributes)
 

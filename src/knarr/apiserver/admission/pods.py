@@ -18,10 +18,10 @@ NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unr
 
 
 class Priority(Plugin):
-    """Turns a priority class's name into a number."""
+    """Turns a priority class's name into a number, and keeps the default class the only one."""
 
     name = "Priority"
-    concerns = frozenset(("pods",))
+    concerns = frozenset(("pods", "priorityclasses.scheduling.k8s.io"))
 
     def __init__(self) -> None:
         self._classes: GenericRegistry | None = None
@@ -68,6 +68,16 @@ class Priority(Plugin):
         spec.priority = computed
         if spec.preemptionPolicy is None:
             spec.preemptionPolicy = (chosen.preemptionPolicy if chosen else None) or "PreemptLowerPriority"
+
+    async def validate(self, attributes: Attributes) -> None:
+        if attributes.operation not in ("CREATE", "UPDATE"):
+            return
+        if not attributes.is_("scheduling.k8s.io", "priorityclasses") or not attributes.obj.globalDefault:
+            return
+        held = self._global_default()
+        if held is not None and held.metadata.name != attributes.name:
+            text = f"PriorityClass {held.metadata.name} is already marked as default. Only one default can exist"
+            raise forbidden("scheduling.k8s.io", "priorityclasses", attributes.name, text)
 
 
 class DefaultTolerationSeconds(Plugin):

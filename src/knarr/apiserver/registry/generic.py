@@ -286,7 +286,9 @@ class GenericRegistry:
                 obj = attributes.obj
                 self._keep_identity(obj, old)
         if subresource in _OF_STATUS:
-            obj = attributes.obj = self.strategy.prepare_status(ctx, obj, old)
+            approving = subresource == "approval"
+            prepare = self.strategy.prepare_approval if approving else self.strategy.prepare_status
+            obj = attributes.obj = prepare(ctx, obj, old)
             self._keep_identity(obj, old)
         elif subresource in ("", "scale"):
             self.strategy.prepare_update(ctx, obj, old)

@@ -12,6 +12,7 @@ from knarr.api.certificates import v1 as certificates
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.registry.strategy import Context, Strategy
+from knarr.kit.clock import rfc3339
 
 
 class PersistentVolumeClaims(Strategy):
@@ -44,6 +45,35 @@ class CertificateSigningRequests(Strategy):
     def prepare_update(self, ctx: Context, obj: Any, old: Any) -> None:
         obj.status = old.status
         obj.spec = old.spec
+
+    def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """The signer writes the certificate; whether it was approved is not his to say."""
+        changed = Strategy.prepare_status(self, ctx, obj, old)
+        verdicts = [each for each in old.status.conditions if each.type in _VERDICTS]
+        others = [each for each in changed.status.conditions if each.type not in _VERDICTS]
+        changed.status.conditions = [*verdicts, *others]
+        _date_conditions(ctx, changed, old)
+        return changed
+
+    def prepare_approval(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """Who approves writes conditions and no certificate."""
+        changed = Strategy.prepare_status(self, ctx, obj, old)
+        changed.status.certificate = old.status.certificate
+        _date_conditions(ctx, changed, old)
+        return changed
+
+
+_VERDICTS = ("Approved", "Denied")
+
+
+def _date_conditions(ctx: Context, new: Any, old: Any) -> None:
+    now = rfc3339(ctx.clock.now())
+    before = {(each.type, each.status): each for each in old.status.conditions}
+    for condition in new.status.conditions:
+        held = before.get((condition.type, condition.status))
+        condition.lastUpdateTime = condition.lastUpdateTime or now
+        if condition.lastTransitionTime is None:
+            condition.lastTransitionTime = (held.lastTransitionTime if held is not None else None) or now
 
 
 class Jobs(Strategy):

@@ -106,6 +106,10 @@ class Strategy:
         changed.metadata.annotations = obj.metadata.annotations
         return changed
 
+    def prepare_approval(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """A change of the approval sub-resource."""
+        return self.prepare_status(ctx, obj, old)
+
     def _desired(self, obj: Any) -> Any:
         """What a user wants of the object: everything but metadata and status."""
         return [
