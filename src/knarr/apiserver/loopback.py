@@ -13,8 +13,8 @@ from typing import Any, cast
 from urllib.parse import unquote, urlencode
 
 from knarr.apiserver.authentication.impersonation import impersonation_lines
+from knarr.apiserver.request import Pieces, Request, Tunnel, UserInfo
 from knarr.apiserver.request import Query as ServerQuery
-from knarr.apiserver.request import Request, Tunnel, UserInfo
 from knarr.apiserver.server import APIServer
 from knarr.client.transport import Query, Response, StreamResponse, TransportError
 
@@ -54,6 +54,8 @@ class LoopbackTransport:
         body: bytes = b"",
     ) -> Response:
         answer = await self._server.handle(self._request(method, path, query, headers, body))
+        if isinstance(answer.body, Pieces):
+            answer.body = answer.body.whole()
         if isinstance(answer.body, bytes):
             return Response(answer.status, _headers(answer.headers, answer.content_type), answer.body)
         if isinstance(answer.body, Tunnel):
@@ -67,6 +69,8 @@ class LoopbackTransport:
     ) -> AsyncIterator[StreamResponse]:
         answer = await self._server.handle(self._request(method, path, query, headers, b""))
         sent = _headers(answer.headers, answer.content_type)
+        if isinstance(answer.body, Pieces):
+            answer.body = answer.body.whole()
         if isinstance(answer.body, bytes):
             yield StreamResponse(answer.status, sent, _once(answer.body))
             return

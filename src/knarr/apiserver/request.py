@@ -8,12 +8,12 @@ Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["FrontProxyPeer", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["FrontProxyPeer", "Pieces", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,44 @@ class Request:
     audit_annotations: dict[str, str] = field(default_factory=dict)
 
 
+#: About how much of a large answer is put together at once.
+SLICE_BYTES = 256 * 1024
+
+
+class Pieces:
+    """A large body as the pieces it is made of, put together slice by slice as it is sent: a list of 10,000 objects is
+    never one string, and others get their turn between slices.
+    """
+
+    __slots__ = ("_head", "_items", "_separator", "_tail", "size")
+
+    def __init__(self, head: bytes, items: Sequence[bytes], *, separator: bytes, tail: bytes) -> None:
+        self._head = head
+        self._items = items
+        self._separator = separator
+        self._tail = tail
+        between = len(separator) * max(len(items) - 1, 0)
+        self.size = len(head) + sum(map(len, items)) + between + len(tail)
+
+    def slices(self) -> Iterator[bytes]:
+        items, separator = self._items, self._separator
+        step = max(1, SLICE_BYTES * len(items) // max(self.size, 1))
+        yield self._head
+        for start in range(0, len(items), step):
+            part = separator.join(items[start : start + step])
+            yield separator + part if start else part
+        yield self._tail
+
+    def whole(self) -> bytes:
+        return b"".join(self.slices())
+
+
 @dataclass(slots=True)
 class Response:
-    """An answer: whole, streamed in chunks, or a tunnel."""
+    """An answer: whole, in pieces, streamed in chunks, or a tunnel."""
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] | Tunnel = b""
+    body: bytes | Pieces | AsyncIterator[bytes] | Tunnel = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
 

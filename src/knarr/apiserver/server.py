@@ -82,7 +82,7 @@ from knarr.apiserver.registry.pods import Pods, grace_period_s
 from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
 from knarr.apiserver.remote import Closed, HttpsEndpoint
-from knarr.apiserver.request import Request, Response, Tunnel, UserInfo, parse_request_info
+from knarr.apiserver.request import Pieces, Request, Response, Tunnel, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
@@ -562,7 +562,7 @@ class APIServer:
             held = headers.get("Warning")
             headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'
         self.metrics.end(request, kind, response.status, self._clock.monotonic_s() - began_s)
-        if not isinstance(response.body, bytes | Tunnel):
+        if not isinstance(response.body, bytes | Pieces | Tunnel):
             response.body = self._streaming(request, response.body)
         return response
 
