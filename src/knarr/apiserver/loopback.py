@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 from urllib.parse import unquote, urlencode
 
+from knarr.apiserver.authentication import with_group
 from knarr.apiserver.authentication.impersonation import impersonation_lines
 from knarr.apiserver.request import Pieces, Request, Tunnel, UserInfo
 from knarr.apiserver.request import Query as ServerQuery
@@ -24,7 +25,7 @@ class LoopbackTransport:
 
     def __init__(self, server: APIServer, user: UserInfo | None) -> None:
         self._server = server
-        self._user = user
+        self._user = with_group(user) if user is not None else None
 
     def _request(
         self, method: str, path: str, query: Query, headers: Mapping[str, str] | None, body: bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from knarr.kit.tunnel import UpgradedConnection
 
@@ -45,6 +46,9 @@ class Query:
 
     def all(self, name: str) -> list[str]:
         return self._values.get(name, [])
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -92,7 +96,7 @@ class Request:
     peer: UserInfo | None = None
     """The identity in a verified client certificate, or of an in-process client."""
     user: UserInfo = ANONYMOUS
-    info: RequestInfo = field(default_factory=lambda: RequestInfo())
+    info: RequestInfo = field(default_factory=lambda: _NOT_READ)
     warnings: list[str] = field(default_factory=list)
     can_tunnel: bool = False
     raw_headers: list[tuple[str, str]] = field(default_factory=list)
@@ -166,6 +170,9 @@ class RequestInfo:
     """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
 
 
+#: Of a request that has not been looked at yet.
+_NOT_READ: RequestInfo = RequestInfo()
+
 _VERBS = {
     "POST": "create",
     "PUT": "update",
@@ -181,8 +188,25 @@ _OPEN_ENDED = {"proxy"}
 _NAMESPACE_SUBRESOURCES = {"status", "finalize"}
 
 
+#: Readings that are remembered, of paths up to a length: what is read again and again is few paths.
+MAX_READINGS, MAX_REMEMBERED_CHARS = 4096, 256
+
+
 def parse_request_info(method: str, path: str, query: Query) -> RequestInfo:
-    """Read a path. Anything that is not a resource request has only a verb (the lower-case method)."""
+    """Read a path. Anything that is not a resource request has only a verb (the lower-case method). What comes back may
+    be shared and is not to be changed.
+    """
+    if len(query) == 0 and len(path) <= MAX_REMEMBERED_CHARS:
+        return _remembered(method, path)
+    return _read(method, path, query)
+
+
+@lru_cache(maxsize=MAX_READINGS)
+def _remembered(method: str, path: str) -> RequestInfo:
+    return _read(method, path, Query())
+
+
+def _read(method: str, path: str, query: Query) -> RequestInfo:
     parts = [part for part in path.split("/") if part]
     info = RequestInfo(verb=method.lower())
     if len(parts) >= 3 and parts[0] == "api":
