@@ -60,6 +60,15 @@ def test_exec_passes_input_output_and_the_exit_code(sleeper: Space) -> None:
     assert sleeper.kubectl("exec", "-i", "box", "--", "cat", stdin=big) == big
 
 
+@pytest.mark.parametrize("websockets", ["true", "false"])
+def test_exec_works_by_websocket_and_by_spdy(sleeper: Space, websockets: str) -> None:
+    done = sleeper.run(
+        "exec", "-v=8", "-i", "box", "--", "cat", stdin="through", KUBECTL_REMOTE_COMMAND_WEBSOCKETS=websockets
+    )
+    assert (done.returncode, done.stdout) == (0, "through")
+    assert ("The subprotocol is v5.channel.k8s.io" in done.stderr) == (websockets == "true")
+
+
 def test_exec_in_a_terminal(sleeper: Space) -> None:
     master, slave = pty.openpty()
     with subprocess.Popen(
@@ -116,14 +125,15 @@ def test_cp_carries_files_both_ways(sleeper: Space, tmp_path: Path) -> None:
     assert (tmp_path / "back" / "file").read_bytes() == (there / "deep" / "file").read_bytes()
 
 
-def test_port_forward_brings_a_pod_s_port_here(space: Space) -> None:
+@pytest.mark.parametrize("websockets", ["true", "false"])
+def test_port_forward_brings_a_pod_s_port_here(space: Space, websockets: str) -> None:
     space.apply(web("forwarded"))
     space.kubectl("rollout", "status", "deployment/forwarded", "--timeout=60s")
     for target in ("deployment/forwarded", "service/forwarded"):
         port = 80 if target.startswith("service") else 8080
         with subprocess.Popen(
             space.argv("port-forward", target, f":{port}"),
-            env=space.cluster.environment,
+            env={**space.cluster.environment, "KUBECTL_PORT_FORWARD_WEBSOCKETS": websockets},
             stdout=subprocess.PIPE,
             text=True,
         ) as forwarding:

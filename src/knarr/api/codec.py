@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from knarr.api.free_form import FreeForm
 from knarr.api.quantity import Quantity, canonical
 from knarr.api.shapes import Shape, moment_fields, struct_fields
 from knarr.kit.clock import parse_rfc3339
 
 __all__ = [
     "DecodeError",
+    "api_version_of",
     "check_moments",
     "copy",
     "decode",
@@ -53,6 +55,8 @@ class DecodeError(ValueError):
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, FreeForm):
+        return {**msgspec.to_builtins(value._known, enc_hook=_enc_hook), **value._rest}
     raise TypeError(f"cannot encode {type(value).__name__}")
 
 
@@ -63,7 +67,18 @@ def _dec_hook(expected: Any, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return canonical(repr(value))
         raise ValueError(f"cannot unmarshal {type(value).__name__} into Quantity")
+    if isinstance(expected, type) and issubclass(expected, FreeForm):
+        return _free_form(expected, value)
     raise NotImplementedError(f"no decoder for {expected!r}")
+
+
+def _free_form(cls: type[FreeForm], value: Any) -> FreeForm:
+    """What the schema names as a struct, the rest as it is."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, got {type(value).__name__}")
+    names = struct_fields(cls.KNOWN)
+    known = {key: item for key, item in value.items() if key in names}
+    return cls(from_dict(cls.KNOWN, known), {key: item for key, item in value.items() if key not in names})
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
@@ -124,6 +139,18 @@ def copy(obj: T) -> T:
     """A deep copy that shares nothing with the original."""
     twin: T = _decoders[type(obj)].decode(_encoder.encode(obj))
     return twin
+
+
+class _Version(msgspec.Struct):
+    apiVersion: str = ""
+
+
+_version_decoder = msgspec.json.Decoder(_Version)
+
+
+def api_version_of(data: bytes) -> str:
+    """What an encoded object says it is; empty for what says nothing. Raises msgspec's errors for what is no object."""
+    return _version_decoder.decode(data).apiVersion
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -1,14 +1,14 @@
 """Kinds that users define: each CustomResourceDefinition becomes resources of this server, while it runs.
 
 A definition is established when its names clash with nobody's; from then on its versions are served through
-the same generic path as built-in kinds. A version that is not the stored one is
-converted at the border (strategy None: only ``apiVersion`` changes). Deleting a definition deletes its
-objects first.
+the same generic path as built-in kinds; ``custom_versions`` converts at the border what is stored in another
+version. Deleting a definition deletes its objects first. When a definition changes, its kinds change places
+in one step: no request finds none.
 
 Upstream's counterpart is ``apiextensions-apiserver``. Neighbours: ``api.apiextensions`` makes types of
 schemas; ``server`` gives and takes the endpoints.
 
-Not here yet: conversion webhooks (such versions are refused), rules in CEL.
+Not here yet: rules in CEL.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any, Protocol
 
 from knarr.api import codec, conditions
 from knarr.api.apiextensions import v1 as apiextensions
-from knarr.api.apiextensions.custom import CustomResource, resources_of
+from knarr.api.apiextensions.custom import resources_of
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver.cacher import Cache, Change, Hub
-from knarr.apiserver.conversion import Conversion
+from knarr.apiserver.custom_versions import caches_of
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.strategy import Context, Strategy
+from knarr.apiserver.webhooks.client import WebhookClient
+from knarr.apiserver.webhooks.conversion import ConversionWebhook
 from knarr.kit.clock import Clock, rfc3339
 from knarr.kit.log import get_logger
 
@@ -38,6 +40,7 @@ log = get_logger("custom-resources")
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 #: Between two looks at objects that do not go yet.
 CLEANUP_PAUSE_S = 0.2
+RETRY_PAUSE_S = 1.0
 
 _Condition = apiextensions.CustomResourceDefinitionCondition
 
@@ -66,6 +69,15 @@ class CustomStrategy(Strategy):
         obj.metadata.generation = old.metadata.generation
         if self._desired(obj) != self._desired(old):
             obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+    def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """Of a custom object the status alone is written this way, not even labels; and not that, if the schema has none."""
+        changed = codec.copy(old)
+        changed.metadata.resourceVersion = obj.metadata.resourceVersion
+        changed.metadata.managedFields = obj.metadata.managedFields
+        if hasattr(obj, "status"):
+            changed.status = obj.status
+        return changed
 
     def _desired(self, obj: Any) -> Any:
         left_out = ("metadata", "apiVersion", "kind", *(("status",) if self.has_status else ()))
@@ -99,12 +111,14 @@ class CustomResources:
         *,
         clock: Clock,
         context: Callable[[], Context],
+        webhooks: WebhookClient,
     ) -> None:
         self._definitions = definitions
         self._hub = hub
         self._host = host
         self._clock = clock
         self._context = context
+        self._webhooks = webhooks
         self._installed: dict[str, tuple[Any, list[GenericRegistry]]] = {}
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._wake: Callable[[], None] = lambda: None
@@ -134,7 +148,10 @@ class CustomResources:
             await self._reconcile(name)
         except StatusError as error:
             log.warning("definition not settled", name=name, error=error)
-            if error.code == 409:
+            if error.code == 409 or error.code >= 500:
+                if error.code >= 500:
+                    # A conversion webhook that is down, or the store: soon again, but not at once.
+                    await self._clock.sleep(RETRY_PAUSE_S)
                 self._waiting[name] = None
         except Exception as error:
             log.exception("definition not settled", name=name, error=error)
@@ -160,21 +177,26 @@ class CustomResources:
         """Serve the definition's versions; returns why not, if it cannot be."""
         conversion = definition.spec.conversion
         resources = resources_of(definition)
-        if conversion is not None and conversion.strategy == "Webhook" and len(resources) > 1:
-            return "conversion webhooks are not supported"
         mine = self._installed.get(definition.metadata.name)
         if mine is None and any(self._host.taken(resource) for resource in resources):
             return f"{definition.spec.names.plural!r} is already in use"
-        self._remove(definition.metadata.name)
-        stored = resources[0]
+        webhook = None
+        if conversion is not None and conversion.strategy == "Webhook" and conversion.webhook is not None:
+            webhook = ConversionWebhook(
+                conversion.webhook,
+                definition.spec.names.kind,
+                client=self._webhooks,
+                chance=self._context().chance,
+            )
         registries = []
-        for resource in resources:
-            cache = Cache(resource, conversion=_conversion(resource, stored))
+        for resource, cache in zip(resources, caches_of(resources, webhook), strict=True):
             strategy = CustomStrategy(
                 resource, has_status="status" in resource.subresources, has_generation=True
             )
             registries.append(self._host.make_registry(resource, strategy, cache))
         await self._hub.attach([registry.cache for registry in registries])
+        if mine is not None:
+            self._host.uninstall([registry.resource for registry in mine[1]])
         self._installed[definition.metadata.name] = (definition.spec, registries)
         served = {version.name for version in definition.spec.versions if version.served}
         self._host.install([each for each in registries if each.resource.version in served])
@@ -254,16 +276,3 @@ class CustomResources:
         await self._definitions.update(
             self._context(), "", definition.metadata.name, mutate, subresource="status"
         )
-
-
-def _conversion(resource: CustomResource, stored: CustomResource) -> Conversion | None:
-    if resource is stored:
-        return None
-
-    def retyped(target: CustomResource) -> Callable[[Any], Any]:
-        def convert(obj: Any) -> Any:
-            return codec.from_dict(target.type, {**codec.to_dict(obj), "apiVersion": target.api_version})
-
-        return convert
-
-    return Conversion(stored.type, retyped(resource), retyped(stored))

@@ -13,7 +13,7 @@ ways of their own are in ``subresources``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from knarr.apiserver import negotiation, watching
 from knarr.apiserver.apply.applying import apply
 from knarr.apiserver.apply.managers import manager_name
 from knarr.apiserver.cacher import Entry, Hub
+from knarr.apiserver.converted_watching import unsettled
 from knarr.apiserver.decoding import OPTIONS, decode_object, media_type, to_json
 from knarr.apiserver.listing import check_options, integer, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
@@ -157,8 +158,11 @@ class Endpoint:
             await hub.wait_for(revision)
         if not revision:
             await hub.fresh()
-        # From here to ``add`` nothing may await: a change in between would be lost or told twice.
         wants_initial = initial_flag == "true" or (not revision and initial_flag != "false")
+        if cache.converter is not None:
+            while waiting := self._unsettled(watcher.namespace, None if wants_initial else revision):
+                await cache.converter.settle(waiting)
+        # From here to ``add`` nothing may await: a change in between would be lost or told twice.
         if wants_initial:
             for entry in cache.scan(cache.within(watcher.namespace)):
                 if watcher.matches(entry):
@@ -182,6 +186,13 @@ class Endpoint:
             stopping=self._env.stopping,
         )
         return Response(body=_guarded(body), content_type=output.content_type, headers=dict(WATCH_HEADERS))
+
+    def _unsettled(self, namespace: str, revision: int | None) -> Sequence[Entry]:
+        """What a watch begins with and waits for conversion: the objects there are, or the changes since a revision."""
+        cache = self.registry.cache
+        if revision is None:
+            return [entry for entry in cache.scan(cache.within(namespace)) if entry.stored]
+        return unsettled(cache.since(revision)) if revision else []
 
     def _frame(self, kind: str, entry: Entry, render: watching.Renderer | None) -> bytes:
         return watching.frame(kind, render(entry) if render else self.registry.cache.head + entry.body)
@@ -226,7 +237,7 @@ class Endpoint:
         obj = decode_object(request, self.resource, self.resource.type)
         self._place(request, obj)
         result = await self.registry.create(self.context(request), obj)
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     def _place(self, request: Request, obj: Any) -> None:
         """The object belongs where the path says. Raises ``StatusError`` 400 where it says otherwise."""
@@ -266,7 +277,7 @@ class Endpoint:
             subresource=subresource,
             may_create=self.registry.strategy.create_on_update and not subresource,
         )
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def _apply(self, request: Request, subresource: str) -> Response:
         """A server-side apply: PATCH with ``application/apply-patch+yaml``."""
@@ -290,7 +301,7 @@ class Endpoint:
         result = await self.registry.update(
             context, namespace, request.info.name, mutate, subresource=subresource, may_create=not subresource
         )
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def patch(self, request: Request, subresource: str = "") -> Response:
         if media_type(request) == APPLY_PATCH:
@@ -311,7 +322,7 @@ class Endpoint:
         result = await self.registry.update(
             self.context(request), namespace, request.info.name, mutate, subresource=subresource
         )
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def delete(self, request: Request) -> Response:
         output = negotiation.choose(request.headers.get("accept", ""))
@@ -320,7 +331,7 @@ class Endpoint:
         result = await self.registry.delete(self.context(request), namespace, request.info.name, options)
         if result.deleted and not self.registry.strategy.returns_deleted:
             return Response(body=codec.encode(_deleted_status(self.resource, result.obj)))
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def delete_collection(self, request: Request) -> Response:
         options = delete_options(request)
@@ -338,17 +349,22 @@ class Endpoint:
         }
         return Response(body=codec.encode(body))
 
-    def _result(self, request: Request, result: Result, output: Output) -> Response:
-        response = self._answer(request, self._bytes(result), result.obj, output)
+    async def _result(self, request: Request, result: Result, output: Output) -> Response:
+        response = self._answer(request, await self._bytes(result), result.obj, output)
         response.status = 201 if result.created else 200
         return response
 
-    def _bytes(self, result: Result) -> bytes:
-        """The object's bytes: the watch cache's, if it still holds what was written."""
+    async def _bytes(self, result: Result) -> bytes:
+        """The object's bytes: the watch cache's, if it still holds what was written.
+
+        What a webhook converted to be stored is read back through it, as upstream does: its answer is what readers get.
+        """
         if result.written:
             metadata = result.obj.metadata
             entry = self.registry.cache.get(self.registry.key(metadata.namespace, metadata.name))
             if entry is not None and str(entry.revision) == metadata.resourceVersion:
+                if self.registry.cache.converter is not None:
+                    await self.registry.cache.converter.settle([entry])
                 return self.registry.cache.head + entry.body
         return codec.encode(result.obj)
 

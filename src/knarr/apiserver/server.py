@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from knarr.api import codec, scheme
+from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import (
     StatusError,
     bad_request,
@@ -50,6 +51,9 @@ from knarr.apiserver.admission.volumes import (
     PersistentVolumeClaimResize,
     StorageObjectInUseProtection,
 )
+from knarr.apiserver.aggregation.aggregator import Aggregator
+from knarr.apiserver.aggregation.backends import Backends, Sender
+from knarr.apiserver.aggregation.front_proxy import FrontProxy
 from knarr.apiserver.audit.config import AuditOptions, build_auditor
 from knarr.apiserver.authentication import impersonate
 from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
@@ -80,6 +84,7 @@ from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
 from knarr.apiserver.remote import Closed, HttpsEndpoint
 from knarr.apiserver.request import Request, Response, Tunnel, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
+from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
@@ -126,6 +131,9 @@ class ServerConfig:
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
     """How webhooks are reached; None: over TLS."""
+    backend_sender: Sender | None = None
+    """How the servers behind APIServices are reached; None: over TLS."""
+    front_proxy: FrontProxy = field(default_factory=FrontProxy)
 
 
 def _key(resource: Resource) -> tuple[str, str, str]:
@@ -138,6 +146,7 @@ class APIServer:
     def __init__(self, store: Store, config: ServerConfig, *, clock: Clock, chance: Chance) -> None:
         self.config = config
         self.ready = asyncio.Event()
+        self._serving = False
         self._clock = clock
         self._chance = chance
         self._store = store
@@ -210,11 +219,13 @@ class APIServer:
         )
         self._webhook_client = WebhookClient(config.webhook_transport or HttpsTransport(), services.webhook)
         self._use_webhooks()
+        self._forwarder = Forwarder()
         self._node_proxy = NodeProxy(
             pods=self.registry("", "pods"),
             nodes=self.registry("", "nodes"),
             services=services,
             tls=config.kubelet_tls,
+            forwarder=self._forwarder,
         )
         self._routes = SubresourceRoutes(
             registry=self.registry,
@@ -228,6 +239,26 @@ class APIServer:
             for resource in scheme.all_resources()
             if self._served(resource)
         }
+        self._aggregator = Aggregator(
+            self.registry("apiregistration.k8s.io", "apiservices"),
+            Backends(
+                config.backend_sender or self._forwarder,
+                services,
+                certificate=config.front_proxy.certificate,
+                key=config.front_proxy.key,
+            ),
+            services=self.registry("", "services"),
+            slices=self.registry("discovery.k8s.io", "endpointslices"),
+            clock=clock,
+            context=self._own_context,
+            served=lambda: dict.fromkeys((group, version) for group, version, _ in self._resources),
+            is_custom=lambda group: any(
+                isinstance(resource, CustomResource)
+                for resource in self._resources.values()
+                if resource.group == group
+            ),
+            changed=self._describe,
+        )
         self._describe()
         self._custom = CustomResources(
             self.registry("apiextensions.k8s.io", "customresourcedefinitions"),
@@ -235,6 +266,7 @@ class APIServer:
             self,
             clock=clock,
             context=self._own_context,
+            webhooks=self._webhook_client,
         )
         #: Set when the server is to end: it is not ready any more, and serves on for a moment.
         self.ending = asyncio.Event()
@@ -288,8 +320,12 @@ class APIServer:
         matcher = Matcher(namespace_labels=namespace_labels, equivalents=self._equivalents)
         calls = Calls(self._webhook_client, matcher, convert=self._convert)
         group = "admissionregistration.k8s.io"
-        self._mutating_webhooks.use(Hooks(self.registry(group, "mutatingwebhookconfigurations")), calls)
-        self._validating_webhooks.use(Hooks(self.registry(group, "validatingwebhookconfigurations")), calls)
+        mutating, validating = [
+            Hooks(self.registry(group, f"{kind}webhookconfigurations"), live=lambda: self._serving)
+            for kind in ("mutating", "validating")
+        ]
+        self._mutating_webhooks.use(mutating, calls)
+        self._validating_webhooks.use(validating, calls)
 
     def _equivalents(self, resource: Resource, subresource: str) -> list[Resource]:
         """The served resources that are the same objects, in any version and group."""
@@ -304,8 +340,8 @@ class APIServer:
 
     async def _convert(self, obj: Any, source: Resource, target: Resource) -> Any:
         """An object of one resource as one of an equivalent resource."""
-        stored = await self._endpoints[_key(source)].registry.to_stored(obj)
-        return await self._endpoints[_key(target)].registry.from_stored(stored)
+        registry = self._endpoints[_key(source)].registry
+        return await registry.converted(obj, self._endpoints[_key(target)].registry)
 
     def _served(self, resource: Resource) -> bool:
         return (
@@ -318,8 +354,9 @@ class APIServer:
         """Make discovery and OpenAPI say what is served now."""
         resources = list(self._resources.values())
         address = f"{self.config.address}:{self.config.port}"
-        self._discovery = Discovery(resources, server_address=address)
-        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"])
+        remote = self._aggregator.versions
+        self._discovery = Discovery(resources, server_address=address, remote=remote)
+        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"], remote=remote)
 
     def taken(self, resource: Resource) -> bool:
         """Whether the resource's group and plural are served already."""
@@ -338,6 +375,7 @@ class APIServer:
             self._file(registry)
             self._resources[_key(registry.resource)] = registry.resource
         self._describe()
+        self._aggregator.wake()
 
     def uninstall(self, resources: list[Resource]) -> None:
         """Serve kinds no more; their watches end."""
@@ -347,6 +385,7 @@ class APIServer:
             if endpoint is not None:
                 endpoint.registry.dispatcher.end_all()
         self._describe()
+        self._aggregator.wake()
 
     def _file(self, registry: GenericRegistry) -> None:
         self._endpoints[_key(registry.resource)] = Endpoint(registry, self._environment)
@@ -437,9 +476,7 @@ class APIServer:
         """Load the caches, create what a cluster must have, and serve until cancelled."""
         hub = asyncio.ensure_future(self.hub.run())
         started = asyncio.ensure_future(self.hub.started.wait())
-        custom: asyncio.Future[None] | None = None
-        maintained: asyncio.Future[None] | None = None
-        looking: asyncio.Future[None] | None = None
+        working: set[asyncio.Future[Any]] = {hub}
         try:
             await asyncio.wait({hub, started}, return_when=asyncio.FIRST_COMPLETED)
             if hub.done():
@@ -454,32 +491,43 @@ class APIServer:
             )
             if self.flow is not None:
                 await self.flow.start()
-            custom = asyncio.ensure_future(self._custom.run(started=self.ready.set))
-            looking = asyncio.ensure_future(self._deadlines.run())
-            serving: set[asyncio.Future[Any]] = {hub, custom, looking}
+            await self.config.front_proxy.publish(self.registry("", "configmaps"), self._own_context())
+            await self._aggregator.start()
+            working |= {
+                asyncio.ensure_future(self._custom.run(started=self._serve)),
+                asyncio.ensure_future(self._aggregate()),
+                asyncio.ensure_future(self._deadlines.run()),
+            }
             if self.flow is not None:
-                maintained = asyncio.ensure_future(self.flow.run())
-                serving.add(maintained)
-            await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
-            for task in serving:
-                if task.done():
-                    await task
+                working.add(asyncio.ensure_future(self.flow.run()))
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
         finally:
             self.ready.clear()
             self.ending.set()
             self.stop_watches()
-            running: list[asyncio.Future[Any]] = [hub, started]
-            running += [task for task in (custom, maintained, looking) if task is not None]
-            for each in running:
+            working.add(started)
+            for each in working:
                 each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait(running)
-            await self._node_proxy.close()
+                await asyncio.wait(working)
+            await self._forwarder.close()
             for asked in self._asked:
                 await asked.close()
             if self._auditor is not None:
                 await self._auditor.close()
             await self._webhook_client.close()
+
+    def _serve(self) -> None:
+        """From here on clients are answered."""
+        self._serving = True
+        self.ready.set()
+
+    async def _aggregate(self) -> None:
+        # Custom resources are served from then on; before, their APIServices would seem to have lost them.
+        await self.ready.wait()
+        await self._aggregator.run()
 
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
@@ -643,6 +691,9 @@ class APIServer:
             info = request.info
             told = refusal(request.user, question, decision.reason)
             raise forbidden(info.group, info.resource, info.name, told)
+        remote = self._aggregator.find(request.path)
+        if remote is not None:
+            return await self._aggregator.forward(remote, request)
         if request.info.is_resource:
             return await self._resource(request)
         return await self._other(request)

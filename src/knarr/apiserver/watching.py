@@ -52,6 +52,8 @@ class Watcher:
     render: Renderer | None = None
     frames: list[bytes] = field(default_factory=list)
     overflowed: bool = False
+    ended: bool = False
+    """The watch ends when its frames are sent."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def matches(self, entry: Entry) -> bool:
@@ -114,7 +116,7 @@ class Dispatcher:
         self._cache = cache
         self._watchers: dict[Scope, dict[Watcher, None]] = {}
         #: How many events watches have been told.
-        self.told = 0
+        self.sent = 0
         cache.subscribers.append(self._dispatch)
 
     def __len__(self) -> int:
@@ -143,6 +145,10 @@ class Dispatcher:
             for watcher in watchers:
                 watcher.overflowed = True
                 watcher.wake.set()
+
+    def told(self, revision: int) -> int:
+        """How far watchers have been told, where the cache is at ``revision``; for bookmarks."""
+        return revision
 
     def _dispatch(self, change: Change) -> None:
         if not self._watchers:
@@ -219,15 +225,17 @@ async def stream(
         while not watcher.overflowed and not stopping.is_set():
             if watcher.frames:
                 frames, watcher.frames = watcher.frames, []
-                dispatcher.told += len(frames)
+                dispatcher.sent += len(frames)
                 yield frames[0] if len(frames) == 1 else b"".join(frames)
                 continue
+            if watcher.ended:
+                break
             now_s = clock.monotonic_s()
             if now_s >= end_s:
                 break
             if bookmark is not None and now_s >= next_bookmark_s:
                 next_bookmark_s = now_s + BOOKMARK_PERIOD_S
-                yield bookmark(hub.revision)
+                yield bookmark(dispatcher.told(hub.revision))
                 continue
             watcher.wake.clear()
             wait_s = (end_s if bookmark is None else min(end_s, next_bookmark_s)) - now_s

@@ -12,9 +12,12 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
+from knarr.kit.lean_import import import_http_client
+
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = ["HttpTransport", "Query", "Response", "StreamResponse", "Transport", "TransportError"]
 
@@ -75,7 +78,12 @@ class HttpTransport:
     """
 
     def __init__(self, server: str, *, tls: ssl.SSLContext | None = None, token: str = "") -> None:
+        import_http_client()
+        import aiohttp
+
         self._server = server.rstrip("/")
+        #: A library that is imported by the first who needs it: the API server starts without it.
+        self._library = aiohttp
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=tls if tls is not None else True)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
@@ -96,17 +104,17 @@ class HttpTransport:
                 params=list(query),
                 headers={**self._headers, **(headers or {})},
                 data=body or None,
-                timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+                timeout=self._library.ClientTimeout(total=REQUEST_TIMEOUT_S),
             ) as answer:
                 return Response(answer.status, answer.headers, await answer.read())
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, self._library.ClientError, OSError) as error:
             raise TransportError(f"{method} {self._server}{path}: {error or type(error).__name__}") from error
 
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[StreamResponse]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        timeout = self._library.ClientTimeout(total=None, sock_connect=10)
         try:
             async with self._session.request(
                 method,
@@ -117,7 +125,7 @@ class HttpTransport:
                 read_bufsize=2**20,
             ) as answer:
                 yield StreamResponse(answer.status, answer.headers, _chunks(answer))
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, self._library.ClientError, OSError) as error:
             raise TransportError(f"{method} {self._server}{path}: {error or type(error).__name__}") from error
 
     async def close(self) -> None:

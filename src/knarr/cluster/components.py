@@ -26,6 +26,7 @@ from knarr.cloud.local_volumes import LocalVolumes
 from knarr.cluster.access_options import AccessOptions, parse_duration_s
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
+from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
 
 __all__ = [
@@ -55,6 +56,10 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
     service_account_key: str
     kubelet_certificate: str = ""
     kubelet_key: str = ""
+    proxy_client_certificate: str = ""
+    """With its key: how other API servers, behind this one, know it."""
+    proxy_client_key: str = ""
+    requestheader_client_ca: str = ""
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
     access: AccessOptions = msgspec.field(default_factory=AccessOptions)
@@ -128,6 +133,7 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
+    from knarr.apiserver.aggregation.front_proxy import FrontProxy
     from knarr.apiserver.lifecycle import serve
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
@@ -148,6 +154,12 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 service_cidr=options.service_cidr,
                 service_address=options.service_address,
                 kubelet_tls=_kubelet_tls(options),
+                front_proxy=FrontProxy(
+                    certificate=options.proxy_client_certificate,
+                    key=options.proxy_client_key,
+                    ca_pem=_text(options.requestheader_client_ca),
+                    client_ca_pem=_text(options.client_ca),
+                ),
                 authentication=access_files.authentication_options(options.access),
                 authorization=access_files.authorization_options(options.access),
                 pod_security=admission.pod_security,
@@ -165,20 +177,28 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             server,
             host=options.host,
             port=options.port,
-            tls=server_tls(options.certificate, options.key, options.client_ca),
+            tls=server_tls(
+                options.certificate, options.key, options.client_ca, options.requestheader_client_ca
+            ),
             clock=clock,
+            front_proxy_ca=_text(options.requestheader_client_ca),
         )
         await serve(server, listener, delay_s=parse_duration_s(options.access.shutdown_delay_duration))
     finally:
         await store.close()
 
 
-def server_tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """A server's TLS: a client may show a certificate, and then it must be the cluster's."""
+def _text(path: str) -> str:
+    return _read(path).decode() if path else ""
+
+
+def server_tls(certificate: str, key: str, *client_cas: str) -> ssl.SSLContext:
+    """A server's TLS: a client may show a certificate, and then one of these authorities must have signed it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
-    context.load_verify_locations(client_ca)
+    for authority in filter(None, client_cas):
+        context.load_verify_locations(authority)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
@@ -242,6 +262,8 @@ async def run_node(config: NodeConfig) -> None:
     """Run a node's kubelet, service proxy, DNS and pod network; the process is already in the node's
     namespaces.
     """
+    # Before the kubelet brings it in the slow way.
+    import_http_client()
     from knarr.cluster.node_process import NodeProcess
 
     clock, chance = RealClock(), Chance()
@@ -253,6 +275,7 @@ async def run_node(config: NodeConfig) -> None:
 
 async def run_fleet(options: FleetOptions) -> None:
     """Run nodes that only pretend to run pods."""
+    import_http_client()
     from knarr.cluster.addresses import AddressPlan
     from knarr.cluster.simulated_nodes import SimulatedFleet
 

@@ -36,6 +36,7 @@ from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOpti
 from knarr.cluster.containerd import Containerd
 from knarr.cluster.layout import ClusterRecord, Layout, clusters, simulated_node_name
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
+from knarr.cluster.pki import FRONT_PROXY_CA
 from knarr.kit.clock import RealClock, rfc3339
 
 __all__ = ["API_PORT", "UpError", "UpOptions", "up"]
@@ -190,6 +191,9 @@ def _children(
         service_account_key=str(pki.path("sa.key")),
         kubelet_certificate=str(pki.path("apiserver-kubelet-client.crt")),
         kubelet_key=str(pki.path("apiserver-kubelet-client.key")),
+        proxy_client_certificate=str(pki.path("front-proxy-client.crt")),
+        proxy_client_key=str(pki.path("front-proxy-client.key")),
+        requestheader_client_ca=str(pki.path("front-proxy-ca.crt")),
         service_cidr=plan.service_cidr,
         service_address=plan.kubernetes_service_address,
         access=parse_extra_config(record.extra_config),
@@ -270,6 +274,7 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
     ]
     pki.ensure("apiserver", "kube-apiserver", server_names=names, client=False)
     pki.ensure("apiserver-kubelet-client", "kube-apiserver-kubelet-client", groups=["system:masters"])
+    pki.ensure("front-proxy-client", "front-proxy-client", authority=FRONT_PROXY_CA)
     identities = {
         "admin": ("kubernetes-admin", ["system:masters"]),
         "controller-manager": ("system:kube-controller-manager", []),

@@ -4,7 +4,7 @@ aiohttp parses every certificate the machine trusts as it is imported, for clien
 their own. All of ours do: they trust the cluster's authority and nobody else. Left out, each of a cluster's
 processes starts a tenth of a second sooner and is some megabytes smaller.
 
-Neighbour: ``client.transport`` uses the library.
+Neighbours: ``client.transport``, and what in the API server calls others, import it when they first need it.
 """
 
 from __future__ import annotations

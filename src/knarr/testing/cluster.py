@@ -24,6 +24,7 @@ import yaml
 from knarr.api import codec, conditions, scheme
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
+from knarr.apiserver.aggregation.backends import Sender
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.server import APIServer, ServerConfig
@@ -60,7 +61,8 @@ Wrap = Callable[[str, Transport], Transport]
 class InProcessCluster:
     """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
-    ``webhooks`` is how webhooks are reached: without it over TLS, which needs real time (``clock=RealClock()`` and an ordinary loop).
+    ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
+    time (``clock=RealClock()`` and an ordinary loop).
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class InProcessCluster:
         wrap: Wrap | None = None,
         configure: Callable[[ServerConfig], None] | None = None,
         webhooks: WebhookTransport | None = None,
+        backends: Sender | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -92,6 +95,7 @@ class InProcessCluster:
         self._wrap = wrap
         self._configure = configure
         self._webhooks = webhooks
+        self._backends = backends
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -118,6 +122,7 @@ class InProcessCluster:
             address="10.0.0.1",
             static_tokens=self._static_tokens,
             webhook_transport=self._webhooks,
+            backend_sender=self._backends,
         )
         if self._configure is not None:
             self._configure(config)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_claims import claim_names
 
 __all__ = ["References", "references_of", "volume_secrets"]
 
@@ -34,7 +35,7 @@ def references_of(pod: core.Pod) -> References:
     return References(
         frozenset(filter(None, secret_names(pod))),
         frozenset(filter(None, config_map_names(pod))),
-        frozenset(_claim_names(pod)),
+        frozenset(claim_names(pod)),
         frozenset(_resource_claim_names(pod)),
         pod.spec.serviceAccountName,
     )
@@ -91,14 +92,6 @@ def containers(pod: core.Pod) -> Iterator[core.Container | core.EphemeralContain
     yield from pod.spec.initContainers
     yield from pod.spec.containers
     yield from pod.spec.ephemeralContainers
-
-
-def _claim_names(pod: core.Pod) -> Iterator[str]:
-    for volume in pod.spec.volumes:
-        if volume.persistentVolumeClaim is not None:
-            yield volume.persistentVolumeClaim.claimName
-        elif volume.ephemeral is not None:
-            yield f"{pod.metadata.name}-{volume.name}"
 
 
 def _resource_claim_names(pod: core.Pod) -> Iterator[str]:

@@ -40,6 +40,7 @@ from knarr.api.validation import validate, validate_update
 from knarr.apiserver.admission.chain import Admission, Attributes
 from knarr.apiserver.apply.applying import track_update
 from knarr.apiserver.cacher import Cache, Entry, Hub
+from knarr.apiserver.converted_watching import ConvertingDispatcher
 from knarr.apiserver.decoding import MAX_OBJECT_BYTES
 from knarr.apiserver.registry import deletion
 from knarr.apiserver.registry.strategy import Context, Strategy
@@ -92,7 +93,7 @@ class GenericRegistry:
         self.resource = resource
         self.strategy = strategy
         self.cache = cache
-        self.dispatcher = Dispatcher(cache)
+        self.dispatcher = Dispatcher(cache) if cache.converter is None else ConvertingDispatcher(cache)
         self._hub = hub
         self._store = hub.store
         self.admission = admission
@@ -108,21 +109,21 @@ class GenericRegistry:
         entry = self.cache.get(self.key(namespace, name))
         if entry is None:
             raise not_found(self.resource.group, self.resource.plural, name)
+        if self.cache.converter is not None:
+            await self.cache.converter.settle([entry])
         return entry
 
     async def get(self, namespace: str, name: str) -> Any:
         """The object, free to change. Raises ``StatusError`` 404."""
         return self.cache.object(await self.entry(namespace, name))
 
-    async def to_stored(self, obj: Any) -> Any:
-        """An object of this version as it is stored."""
-        conversion = self.cache.conversion
-        return obj if conversion is None else conversion.to_stored(obj)
-
-    async def from_stored(self, stored: Any) -> Any:
-        """What is stored as an object of this version."""
-        conversion = self.cache.conversion
-        return stored if conversion is None else conversion.from_stored(stored)
+    async def converted(self, obj: Any, other: GenericRegistry) -> Any:
+        """An object of this resource as one of an equivalent resource. Raises ``StatusError``."""
+        if self.cache.converter is not None:
+            return await self.cache.converter.convert(obj, other.resource)
+        to, back = self.cache.conversion, other.cache.conversion
+        stored = obj if to is None else to.to_stored(obj)
+        return stored if back is None else back.from_stored(stored)
 
     def objects(self, namespace: str = "") -> list[Any]:
         """Every object of a namespace, or of all, decoded."""
@@ -190,8 +191,11 @@ class GenericRegistry:
         """Write ``obj`` and set its new resourceVersion; returns once readers see it."""
         metadata = obj.metadata
         metadata.resourceVersion = ""
-        conversion = self.cache.conversion
-        value = codec.encode(obj) if conversion is None else conversion.encode(obj)
+        conversion, converter = self.cache.conversion, self.cache.converter
+        if converter is not None:
+            value = await converter.encode(obj)
+        else:
+            value = codec.encode(obj) if conversion is None else conversion.encode(obj)
         if len(value) > MAX_OBJECT_BYTES:
             raise request_entity_too_large(f"limit is {MAX_OBJECT_BYTES}")
         key = self.key(metadata.namespace, metadata.name)
@@ -233,6 +237,8 @@ class GenericRegistry:
                 if not may_create:
                     raise not_found(self.resource.group, self.resource.plural, name)
                 return await self._create_by_update(ctx, namespace, name, mutate)
+            if self.cache.converter is not None:
+                await self.cache.converter.settle([current])
             old = self.cache.object(current)
             problem = deletion.check_preconditions(self.resource, name, old, preconditions)
             if problem is not None:
@@ -366,6 +372,8 @@ class GenericRegistry:
                 current = self.cache.get(key)
             if current is None:
                 raise not_found(self.resource.group, self.resource.plural, name)
+            if self.cache.converter is not None:
+                await self.cache.converter.settle([current])
             obj = self.cache.object(current)
             problem = deletion.check_preconditions(self.resource, name, obj, options.preconditions)
             if problem is not None:

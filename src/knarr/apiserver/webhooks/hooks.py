@@ -58,6 +58,8 @@ class Invocation:
 
     hook: Hook
     seen: Attributes
+    place: str
+    """In which round and as the how many-th it is called, as the audit log has it."""
 
 
 #: Whether a webhook's ``matchConditions`` let the request through. Raises ``StatusError`` where that cannot be said and the
@@ -73,10 +75,15 @@ def no_conditions(webhook: Webhook, attributes: Attributes) -> bool:
 
 
 class Hooks:
-    """The webhooks of one kind of configuration."""
+    """The webhooks of one kind of configuration.
 
-    def __init__(self, configurations: GenericRegistry) -> None:
+    ``live`` says whether the server answers clients yet. What it writes before, at its start, no webhook is asked about: one
+    that runs in the cluster is down as long as the cluster is, and would keep it so.
+    """
+
+    def __init__(self, configurations: GenericRegistry, *, live: Callable[[], bool]) -> None:
         self._configurations = configurations
+        self._live = live
         self._held: list[Hook] = []
         self._stale = True
         configurations.cache.subscribers.append(self._changed)
@@ -86,6 +93,8 @@ class Hooks:
 
     def current(self) -> list[Hook]:
         if self._stale:
+            if not self._live():
+                return []
             self._held = [
                 Hook(configuration.metadata.name, index, webhook, Criteria.of_webhook(webhook))
                 for configuration in self._configurations.objects()
@@ -106,7 +115,7 @@ class Calls:
         self._convert = convert
         self._conditions = conditions
 
-    async def invocation(self, hook: Hook, attributes: Attributes) -> Invocation | None:
+    async def invocation(self, hook: Hook, attributes: Attributes, place: str) -> Invocation | None:
         """How the hook is to be called, if the request concerns it. Raises ``StatusError``."""
         match = self._matcher.match(hook.criteria, attributes)
         if match is None:
@@ -114,7 +123,7 @@ class Calls:
         seen = await self._seen(attributes, match.resource)
         if hook.webhook.matchConditions and not self._conditions(hook.webhook, seen):
             return None
-        return Invocation(hook, seen)
+        return Invocation(hook, seen, place)
 
     async def _seen(self, attributes: Attributes, resource: Resource) -> Attributes:
         """The request as one to ``resource``: an equivalent one is shown its own version of the objects."""
@@ -145,7 +154,7 @@ class Calls:
         except CallFailed as error:
             if webhook.failurePolicy == "Ignore":
                 log.warning("webhook failed open", webhook=invocation.hook.uid, error=error)
-                attributes.annotate(_failed_open_key(invocation.hook, mutating=mutating), webhook.name)
+                attributes.annotate(_failed_open_key(invocation, mutating=mutating), webhook.name)
                 return None
             log.warning("webhook failed closed", webhook=invocation.hook.uid, error=error)
             raise internal_error(f"failed calling webhook {quote(webhook.name)}: {error}") from None
@@ -183,9 +192,9 @@ class Calls:
         return verdict
 
 
-def _failed_open_key(hook: Hook, *, mutating: bool) -> str:
+def _failed_open_key(invocation: Invocation, *, mutating: bool) -> str:
     phase = "mutation" if mutating else "validating"
-    return f"failed-open.{phase}.webhook.admission.k8s.io/{hook.configuration}_index_{hook.index}"
+    return f"failed-open.{phase}.webhook.admission.k8s.io/{invocation.place}"
 
 
 def unsupported(webhook: Webhook) -> StatusError:
