@@ -59,6 +59,9 @@ class Deadlines:
 
     def finish(self, request: Request) -> None:
         self._running.pop(id(request), None)
+        if self._ended:
+            # Ended in the very moment it was done.
+            self.ended(request)
 
     def ended(self, request: Request) -> bool:
         """Whether the cancellation that has just come was this one's, which is then taken back."""

@@ -1,8 +1,6 @@
 """The API server, wired: one registry a kind, and the way of a request through the rooms.
 
-authenticate -> impersonate -> parse -> authorize -> route -> answer. Whatever a room raises as
-``StatusError`` becomes its ``Status``; anything else is
-logged with the request's id and becomes a 500 that tells nothing.
+filters (who, when, whose turn) -> authorize -> route -> answer. Whatever a room raises as ``StatusError`` becomes its ``Status``.
 
 Upstream's counterpart is ``pkg/controlplane`` on ``apiserver/pkg/server``.
 
@@ -14,20 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from knarr.api import codec, scheme
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import (
-    StatusError,
     bad_request,
     forbidden,
-    internal_error,
     method_not_allowed,
     path_not_found,
-    timeout,
 )
 from knarr.api.scheme import Resource
 from knarr.apiserver import reviews
@@ -55,7 +50,6 @@ from knarr.apiserver.aggregation.aggregator import Aggregator
 from knarr.apiserver.aggregation.backends import Backends, Sender
 from knarr.apiserver.aggregation.front_proxy import FrontProxy
 from knarr.apiserver.audit.config import AuditOptions, build_auditor
-from knarr.apiserver.authentication import impersonate
 from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
 from knarr.apiserver.authorization.chain import AuthorizationOptions, AuthorizerChain
 from knarr.apiserver.authorization.node import NodeAuthorizer
@@ -65,11 +59,11 @@ from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
 from knarr.apiserver.custom_resources import CustomResources, Definitions
-from knarr.apiserver.deadlines import Deadlines, is_long_running, limit_s
+from knarr.apiserver.deadlines import Deadlines
 from knarr.apiserver.discovery import Discovery
 from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
+from knarr.apiserver.filters import Filters
 from knarr.apiserver.flowcontrol.controller import FlowControl
-from knarr.apiserver.flowcontrol.levels import Refused
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.metrics import CONTENT_TYPE, ServerMetrics
 from knarr.apiserver.openapi import OpenAPI
@@ -82,7 +76,7 @@ from knarr.apiserver.registry.pods import Pods, grace_period_s
 from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
 from knarr.apiserver.remote import Closed, HttpsEndpoint
-from knarr.apiserver.request import Pieces, Request, Response, Tunnel, UserInfo, parse_request_info
+from knarr.apiserver.request import Request, Response, UserInfo
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
@@ -267,6 +261,18 @@ class APIServer:
             clock=clock,
             context=self._own_context,
             webhooks=self._webhook_client,
+        )
+        self._filters = Filters(
+            authenticator=self.authenticator,
+            demand=self._demand,
+            flow=self.flow,
+            auditor=self._auditor,
+            metrics=self.metrics,
+            deadlines=self._deadlines,
+            request_timeout_s=config.request_timeout_s,
+            clock=clock,
+            chance=chance,
+            answer=self._handle,
         )
         #: Set when the server is to end: it is not ready any more, and serves on for a moment.
         self.ending = asyncio.Event()
@@ -545,142 +551,7 @@ class APIServer:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises but for cancellation."""
-        began_s = self._clock.monotonic_s()
-        request_id = request.headers.get("audit-id") or self._chance.uid()
-        kind = self.metrics.begin(request)
-        try:
-            response = await self._in_time(request, request_id, began_s)
-        except asyncio.CancelledError:
-            self.metrics.inflight[kind] -= 1
-            raise
-        except Exception as error:
-            response = self._failure(request, request_id, error)
-        headers = response.headers
-        headers["Audit-Id"] = request_id
-        for warning in dict.fromkeys(request.warnings):
-            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-            held = headers.get("Warning")
-            headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'
-        self.metrics.end(request, kind, response.status, self._clock.monotonic_s() - began_s)
-        if not isinstance(response.body, bytes | Pieces | Tunnel):
-            response.body = self._streaming(request, response.body)
-        return response
-
-    def _failure(self, request: Request, request_id: str, error: Exception) -> Response:
-        """The answer to a request that could not be done."""
-        if isinstance(error, StatusError):
-            response = Response(error.code or 500, codec.encode(error.status))
-            if error.code == 401:
-                response.headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
-            if error.status.details is not None and error.status.details.retryAfterSeconds:
-                response.headers["Retry-After"] = str(error.status.details.retryAfterSeconds)
-            return response
-        if isinstance(error, Refused):
-            text = b"Too many requests, please try again later.\n"
-            return Response(429, text, "text/plain; charset=utf-8", {"Retry-After": "1"})
-        if isinstance(error, RecursionError):
-            # Only a body nested without end comes here: every decoder recurses with it.
-            return Response(400, codec.encode(bad_request("exceeded max depth").status))
-        log.exception(
-            "request failed", method=request.method, path=request.path, audit_id=request_id, error=error
-        )
-        return Response(500, codec.encode(internal_error("see the server's log for " + request_id).status))
-
-    async def _streaming(self, request: Request, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The body, counted for as long as it lasts."""
-        key = self.metrics.stream_began(request)
-        try:
-            async for chunk in body:
-                yield chunk
-        finally:
-            self.metrics.stream_ended(key)
-            await cast("Any", body).aclose()
-
-    async def _in_time(self, request: Request, request_id: str, began_s: float) -> Response:
-        """The answer, if it comes in the time the request has. Raises ``StatusError`` 504."""
-        request.info = parse_request_info(request.method, request.path, request.query)
-        if is_long_running(request.info):
-            return await self._audited(request, request_id)
-        if "timeout" in request.query:
-            return await self._hurried(request, request_id)
-        self._deadlines.begin(request, began_s)
-        try:
-            return await self._audited(request, request_id)
-        except asyncio.CancelledError:
-            if self._deadlines.ended(request):
-                raise self._too_late(request) from None
-            raise
-        finally:
-            self._deadlines.finish(request)
-
-    async def _hurried(self, request: Request, request_id: str) -> Response:
-        """As long as the client itself wants to wait."""
-        try:
-            async with asyncio.timeout(limit_s(request, self.config.request_timeout_s)) as timer:
-                return await self._audited(request, request_id)
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            raise self._too_late(request) from None
-
-    def _too_late(self, request: Request) -> StatusError:
-        self.metrics.terminated(request, 504)
-        return timeout("request did not complete within the allotted timeout")
-
-    async def _audited(self, request: Request, request_id: str) -> Response:
-        """Who is it, then the rest; told to the audit log where there is one."""
-        auditor = self._auditor
-        try:
-            user = self.authenticator.authenticate(request)
-            if user is None:
-                user = await self.authenticator.authenticate_remotely(request)
-            request.user = user
-            if request.impersonation:
-                await self._impersonate(request)
-        except StatusError as error:
-            if error.code == 401:
-                self.metrics.refused_users += 1
-            if auditor is None:
-                raise
-            audited = auditor.received(request, request_id)
-            response = self._failure(request, request_id, error)
-            if audited is not None:
-                audited.answered(response)
-            return response
-        self.metrics.known_users += 1
-        if auditor is None:
-            return await self._seated(request)
-        audited = auditor.received(request, request_id)
-        try:
-            response = await self._seated(request)
-        except Exception as error:
-            response = self._failure(request, request_id, error)
-        if audited is not None:
-            audited.answered(response)
-        return response
-
-    async def _impersonate(self, request: Request) -> None:
-        """Raises ``StatusError`` 403."""
-        acting = await impersonate(request, self._demand)
-        if acting is not request.user:
-            request.requester, request.user = request.user, acting
-
-    async def _seated(self, request: Request) -> Response:
-        """The request's turn, as priority and fairness have it. Raises ``Refused``."""
-        flow = self.flow
-        if flow is None or (is_long_running(request.info) and request.info.verb != "watch"):
-            return await self._handle(request)
-        seat = flow.enter(request) or await flow.wait(request)
-        if seat is None:
-            return await self._handle(request)
-        try:
-            response = await self._handle(request)
-        except StatusError as error:
-            response = self._failure(request, "", error)
-        finally:
-            flow.leave(seat)
-        seat.mark(response.headers)
-        return response
+        return await self._filters.handle(request)
 
     async def _handle(self, request: Request) -> Response:
         question = Question.of(request.info, request.path)

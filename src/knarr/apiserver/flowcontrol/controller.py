@@ -104,9 +104,7 @@ class FlowControl:
         if schema is None:
             return None
         level = self.seats.levels[schema.spec.priorityLevelConfiguration.name]
-        width = 1
-        if request.info.verb == "list" and not level.exempt:
-            width = min(MAX_SEATS, max(1, -(-self._count_objects(request) // OBJECTS_A_SEAT)))
+        width = self._width(request, level) if request.info.verb == "list" and not level.exempt else 1
         if self.seats.take(level, width):
             return Seat(level, width, schema.metadata.uid)
         return None
@@ -117,9 +115,7 @@ class FlowControl:
         if schema is None:
             return None
         level = self.seats.levels[schema.spec.priorityLevelConfiguration.name]
-        width = 1
-        if request.info.verb == "list":
-            width = min(MAX_SEATS, max(1, -(-self._count_objects(request) // OBJECTS_A_SEAT)))
+        width = self._width(request, level) if request.info.verb == "list" else 1
         try:
             await self.seats.wait(level, width, flow_of(schema, request.user, request.info.namespace))
         except Refused as refused:
@@ -127,6 +123,11 @@ class FlowControl:
             self.refusals[key] = self.refusals.get(key, 0) + 1
             raise
         return Seat(level, width, schema.metadata.uid)
+
+    def _width(self, request: Request, level: Level) -> int:
+        """The seats of a list: no more than the level has, or it would wait until the whole server is idle."""
+        wanted = -(-self._count_objects(request) // OBJECTS_A_SEAT)
+        return max(1, min(wanted, MAX_SEATS, level.nominal))
 
     def leave(self, seat: Seat) -> None:
         self.seats.release(seat.level, seat.width)
