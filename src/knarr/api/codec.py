@@ -22,6 +22,7 @@ from knarr.kit.clock import parse_rfc3339
 
 __all__ = [
     "DecodeError",
+    "api_version_of",
     "check_moments",
     "copy",
     "decode",
@@ -127,6 +128,18 @@ def copy(obj: T) -> T:
     """A deep copy that shares nothing with the original."""
     twin: T = _decoders[type(obj)].decode(_encoder.encode(obj))
     return twin
+
+
+class _Version(msgspec.Struct):
+    apiVersion: str = ""
+
+
+_version_decoder = msgspec.json.Decoder(_Version)
+
+
+def api_version_of(data: bytes) -> str:
+    """What an encoded object says it is; empty for what says nothing. Raises msgspec's errors for what is no object."""
+    return _version_decoder.decode(data).apiVersion
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -10,6 +10,10 @@ Bytes are kept without their first part, the constant ``{"apiVersion":…,"kind"
 without it:
 ``Entry.body`` begins with ``"metadata":{"resourceVersion":"7",``.
 
+Where only a webhook can convert what is stored (custom resources), an entry waits as it is stored until somebody wants it:
+``Cache.converter.settle`` fills it in, for a whole list in one call, and it stays filled in. So a webhook that is slow or gone
+holds up nobody but those who read that version, and they are told.
+
 Upstream's counterpart is ``apiserver/pkg/storage/cacher``; the difference is one watch of the store instead
 of one a kind.
 
@@ -19,11 +23,12 @@ Neighbours: ``store`` below, ``registry`` above, ``watching`` for what leaves to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -35,7 +40,7 @@ from knarr.apiserver.fields import FieldReader
 from knarr.kit.log import get_logger
 from knarr.store.contract import Compacted, Event, KeyValue, Store
 
-__all__ = ["Cache", "Change", "Entry", "Hub"]
+__all__ = ["Cache", "Change", "Converter", "Entry", "Hub"]
 
 log = get_logger("cacher")
 
@@ -55,6 +60,24 @@ class Entry(msgspec.Struct, gc=False):
     body: bytes
     labels: dict[str, str]
     fields: dict[str, str]
+    stored: bytes = b""
+    """The object in another version, while it waits for conversion; then ``body`` is empty."""
+
+
+class Converter(Protocol):
+    """Brings entries into the cache's version where that takes time."""
+
+    async def settle(self, entries: Sequence[Entry]) -> None:
+        """Fill in those that wait. Raises ``StatusError`` where they cannot be converted."""
+        ...
+
+    async def encode(self, obj: Any) -> bytes:
+        """An object of the cache's version as it is to be stored. Raises ``StatusError``."""
+        ...
+
+    async def convert(self, obj: Any, target: Resource) -> Any:
+        """An object of the cache's version as one of another version of the kind. Raises ``StatusError``."""
+        ...
 
 
 class Change(msgspec.Struct, gc=False):
@@ -70,6 +93,10 @@ class Change(msgspec.Struct, gc=False):
 
 def at_revision(entry: Entry, revision: int) -> Entry:
     """The same object, told of at another revision: as it was when it went."""
+    if entry.stored:
+        return Entry(
+            entry.key, entry.namespace, entry.name, revision, b"", entry.labels, entry.fields, entry.stored
+        )
     end = entry.body.index(b",")
     body = b'"metadata":{"resourceVersion":"%d"' % revision + entry.body[end:]
     return Entry(entry.key, entry.namespace, entry.name, revision, body, entry.labels, entry.fields)
@@ -81,9 +108,22 @@ Subscriber = Callable[[Change], None]
 class Cache:
     """All objects of one kind, in key order, and the changes that led to them."""
 
-    def __init__(self, resource: Resource, *, conversion: Conversion | None = None) -> None:
+    def __init__(
+        self,
+        resource: Resource,
+        *,
+        conversion: Conversion | None = None,
+        converter: Converter | None = None,
+        schema_changes: bool = False,
+        has_defaults: bool = False,
+    ) -> None:
         self.resource = resource
         self.conversion = conversion
+        self.converter = converter
+        #: What was stored under another schema may lack what this one defaults, and hold what it prunes.
+        self._schema_changes = schema_changes
+        #: ... and so may what another server, which does not know the new schema yet, still writes.
+        self._has_defaults = has_defaults
         self.prefix = resource.storage_prefix + "/"
         self.head = b'{"apiVersion":"%s","kind":"%s",' % (
             resource.api_version.encode(),
@@ -130,16 +170,36 @@ class Cache:
 
     def entry(self, kv: KeyValue) -> Entry:
         """An entry from a stored value, also one that somebody else wrote into the store."""
-        return self._make(kv.key, kv.value, kv.mod_revision)
+        return self._make(kv.key, kv.value, kv.mod_revision, normalize=self._schema_changes)
 
-    def _make(self, key: str, value: bytes, revision: int) -> Entry:
-        head = self._stored_head
-        if not value.startswith(head):
+    def _make(self, key: str, value: bytes, revision: int, *, normalize: bool) -> Entry:
+        if not value.startswith(self._stored_head):
+            if self.converter is not None and codec.api_version_of(value) != self.resource.api_version:
+                metadata, fields = self.reader.read(value)
+                return Entry(
+                    key, metadata.namespace, metadata.name, revision, b"", metadata.labels, fields, value
+                )
             value = self._normalized(value)
-        # Our own encoder always writes at least a name here, so the comma is right.
-        body = b'"metadata":{"resourceVersion":"%d",' % revision + value[len(head) :]
+        elif normalize:
+            # Pruned and defaulted; what does not fit a schema that became narrower is still the user's object.
+            with contextlib.suppress(codec.DecodeError):
+                value = self._normalized(value)
         metadata, fields = self.reader.read(value)
+        body = self._body(value, revision)
         return Entry(key, metadata.namespace, metadata.name, revision, body, metadata.labels, fields)
+
+    def _body(self, value: bytes, revision: int) -> bytes:
+        # Our own encoder always writes at least a name here, so the comma is right.
+        return b'"metadata":{"resourceVersion":"%d",' % revision + value[len(self._stored_head) :]
+
+    def settle(self, entry: Entry, obj: Any) -> None:
+        """``obj`` is the object that a waiting entry stands for."""
+        obj.metadata.resourceVersion = ""
+        value = codec.encode(obj)
+        metadata, entry.fields = self.reader.read(value)
+        entry.labels = metadata.labels
+        entry.body = self._body(value, entry.revision)
+        entry.stored = b""
 
     def _normalized(self, value: bytes) -> bytes:
         """The value as this server would have written it."""
@@ -171,7 +231,7 @@ class Cache:
             entry = at_revision(previous, event.revision)
         else:
             try:
-                entry = self._make(event.key, event.value, event.revision)
+                entry = self._make(event.key, event.value, event.revision, normalize=self._has_defaults)
             except (msgspec.DecodeError, codec.DecodeError) as error:
                 log.error("stored object cannot be read", key=event.key, error=error)
                 return
@@ -228,11 +288,13 @@ class Hub:
         """
         prefix = caches[0].prefix
         late = _LateEvents()
-        self._caches[prefix] = [late]
+        # Caches that are there already (the kind changed) are kept in step until these are loaded.
+        before = self._caches.get(prefix, [])
+        self._caches[prefix] = [late, *before]
         try:
             page = await self.store.range(prefix)
         except BaseException:
-            del self._caches[prefix]
+            self._caches[prefix] = before
             raise
         # From here on nothing awaits: no event can come in between.
         for cache in caches:

@@ -1,14 +1,14 @@
 """Kinds that users define: each CustomResourceDefinition becomes resources of this server, while it runs.
 
 A definition is established when its names clash with nobody's; from then on its versions are served through
-the same generic path as built-in kinds. A version that is not the stored one is
-converted at the border (strategy None: only ``apiVersion`` changes). Deleting a definition deletes its
-objects first.
+the same generic path as built-in kinds; ``custom_versions`` converts at the border what is stored in another
+version. Deleting a definition deletes its objects first. When a definition changes, its kinds change places
+in one step: no request finds none.
 
 Upstream's counterpart is ``apiextensions-apiserver``. Neighbours: ``api.apiextensions`` makes types of
 schemas; ``server`` gives and takes the endpoints.
 
-Not here yet: conversion webhooks (such versions are refused), rules in CEL.
+Not here yet: rules in CEL.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any, Protocol
 
 from knarr.api import codec, conditions
 from knarr.api.apiextensions import v1 as apiextensions
-from knarr.api.apiextensions.custom import CustomResource, resources_of
+from knarr.api.apiextensions.custom import resources_of
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver.cacher import Cache, Change, Hub
-from knarr.apiserver.conversion import Conversion
+from knarr.apiserver.custom_versions import caches_of
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.strategy import Context, Strategy
+from knarr.apiserver.webhooks.client import WebhookClient
+from knarr.apiserver.webhooks.conversion import ConversionWebhook
 from knarr.kit.clock import Clock, rfc3339
 from knarr.kit.log import get_logger
 
@@ -99,12 +101,14 @@ class CustomResources:
         *,
         clock: Clock,
         context: Callable[[], Context],
+        webhooks: WebhookClient,
     ) -> None:
         self._definitions = definitions
         self._hub = hub
         self._host = host
         self._clock = clock
         self._context = context
+        self._webhooks = webhooks
         self._installed: dict[str, tuple[Any, list[GenericRegistry]]] = {}
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._wake: Callable[[], None] = lambda: None
@@ -160,21 +164,26 @@ class CustomResources:
         """Serve the definition's versions; returns why not, if it cannot be."""
         conversion = definition.spec.conversion
         resources = resources_of(definition)
-        if conversion is not None and conversion.strategy == "Webhook" and len(resources) > 1:
-            return "conversion webhooks are not supported"
         mine = self._installed.get(definition.metadata.name)
         if mine is None and any(self._host.taken(resource) for resource in resources):
             return f"{definition.spec.names.plural!r} is already in use"
-        self._remove(definition.metadata.name)
-        stored = resources[0]
+        webhook = None
+        if conversion is not None and conversion.strategy == "Webhook" and conversion.webhook is not None:
+            webhook = ConversionWebhook(
+                conversion.webhook,
+                definition.spec.names.kind,
+                client=self._webhooks,
+                chance=self._context().chance,
+            )
         registries = []
-        for resource in resources:
-            cache = Cache(resource, conversion=_conversion(resource, stored))
+        for resource, cache in zip(resources, caches_of(resources, webhook), strict=True):
             strategy = CustomStrategy(
                 resource, has_status="status" in resource.subresources, has_generation=True
             )
             registries.append(self._host.make_registry(resource, strategy, cache))
         await self._hub.attach([registry.cache for registry in registries])
+        if mine is not None:
+            self._host.uninstall([registry.resource for registry in mine[1]])
         self._installed[definition.metadata.name] = (definition.spec, registries)
         served = {version.name for version in definition.spec.versions if version.served}
         self._host.install([each for each in registries if each.resource.version in served])
@@ -254,16 +263,3 @@ class CustomResources:
         await self._definitions.update(
             self._context(), "", definition.metadata.name, mutate, subresource="status"
         )
-
-
-def _conversion(resource: CustomResource, stored: CustomResource) -> Conversion | None:
-    if resource is stored:
-        return None
-
-    def retyped(target: CustomResource) -> Callable[[Any], Any]:
-        def convert(obj: Any) -> Any:
-            return codec.from_dict(target.type, {**codec.to_dict(obj), "apiVersion": target.api_version})
-
-        return convert
-
-    return Conversion(stored.type, retyped(resource), retyped(stored))

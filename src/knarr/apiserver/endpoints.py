@@ -13,7 +13,7 @@ ways of their own are in ``subresources``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from knarr.apiserver import negotiation, watching
 from knarr.apiserver.apply.applying import apply
 from knarr.apiserver.apply.managers import manager_name
 from knarr.apiserver.cacher import Entry, Hub
+from knarr.apiserver.converted_watching import unsettled
 from knarr.apiserver.decoding import OPTIONS, decode_object, media_type, to_json
 from knarr.apiserver.listing import check_options, integer, parse_list_query, render_list, revision_of, select
 from knarr.apiserver.negotiation import JSON, Output
@@ -85,6 +86,7 @@ class Endpoint:
             field_manager=manager_name(
                 request.query.get("fieldManager"), request.headers.get("user-agent", "")
             ),
+            query=request.query,
         )
 
     async def handle(self, request: Request) -> Response:
@@ -155,8 +157,11 @@ class Endpoint:
             await hub.wait_for(revision)
         if not revision:
             await hub.fresh()
-        # From here to ``add`` nothing may await: a change in between would be lost or told twice.
         wants_initial = initial_flag == "true" or (not revision and initial_flag != "false")
+        if cache.converter is not None:
+            while waiting := self._unsettled(watcher.namespace, None if wants_initial else revision):
+                await cache.converter.settle(waiting)
+        # From here to ``add`` nothing may await: a change in between would be lost or told twice.
         if wants_initial:
             for entry in cache.scan(cache.within(watcher.namespace)):
                 if watcher.matches(entry):
@@ -180,6 +185,13 @@ class Endpoint:
             stopping=self._env.stopping,
         )
         return Response(body=_guarded(body), content_type=output.content_type, headers=dict(WATCH_HEADERS))
+
+    def _unsettled(self, namespace: str, revision: int | None) -> Sequence[Entry]:
+        """What a watch begins with and waits for conversion: the objects there are, or the changes since a revision."""
+        cache = self.registry.cache
+        if revision is None:
+            return [entry for entry in cache.scan(cache.within(namespace)) if entry.stored]
+        return unsettled(cache.since(revision)) if revision else []
 
     def _frame(self, kind: str, entry: Entry, render: watching.Renderer | None) -> bytes:
         return watching.frame(kind, render(entry) if render else self.registry.cache.head + entry.body)

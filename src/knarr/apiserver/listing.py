@@ -140,7 +140,11 @@ async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str) -> S
         await hub.fresh()
     elif revision:
         await hub.wait_for(revision)
-    return _from_cache(cache, hub, wanted, prefix)
+    # What is found here is of one revision, however long it then takes to convert it.
+    found, revision = _candidates(cache, wanted, prefix), hub.revision
+    if cache.converter is not None:
+        await cache.converter.settle(found)
+    return _chosen(found, revision, wanted, prefix)
 
 
 def check_options(wanted: ListQuery, query: Query, *, watch: bool) -> None:
@@ -190,15 +194,18 @@ def _watch_faults(wanted: ListQuery, query: Query) -> list[FieldError]:
     return faults
 
 
-def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str) -> Selection:
+def _candidates(cache: Cache, wanted: ListQuery, prefix: str) -> list[Entry]:
+    """What may be meant, by key alone."""
     by_name = wanted.fields.required_value("metadata.name") if wanted.fields else None
     if by_name and (prefix != cache.prefix or not cache.resource.namespaced):
         found = cache.get(prefix + by_name)
-        entries = [found] if found else []
-    else:
-        entries = cache.scan(prefix)
-        if by_name:
-            entries = [entry for entry in entries if entry.name == by_name]
+        return [found] if found else []
+    entries = cache.scan(prefix)
+    return [entry for entry in entries if entry.name == by_name] if by_name else entries
+
+
+def _chosen(entries: list[Entry], revision: int, wanted: ListQuery, prefix: str) -> Selection:
+    """The first page of those that are selected."""
     exact = wanted.labels.exact if wanted.labels is not None else ()
     if exact:
         # The usual selector asks for values; one pass for one of them leaves little for the full question.
@@ -210,10 +217,10 @@ def _from_cache(cache: Cache, hub: Hub, wanted: ListQuery, prefix: str) -> Selec
     if wanted.limit and len(chosen) > wanted.limit:
         remaining = len(chosen) - wanted.limit
         chosen = chosen[: wanted.limit]
-        token = _token(hub.revision, chosen[-1].key[len(prefix) :] + "\0")
+        token = _token(revision, chosen[-1].key[len(prefix) :] + "\0")
         selected = wanted.labels is not None or wanted.fields is not None
-        return Selection(chosen, hub.revision, token, 0 if selected else remaining)
-    return Selection(chosen, hub.revision)
+        return Selection(chosen, revision, token, 0 if selected else remaining)
+    return Selection(chosen, revision)
 
 
 async def _from_store(
@@ -238,6 +245,8 @@ async def _from_store(
             ) from None
         revision = page.revision
         entries = [cache.entry(item) for item in page.items]
+        if cache.converter is not None:
+            await cache.converter.settle(entries)
         chosen.extend(entry for entry in entries if _matches(entry, wanted))
         if not page.remaining or not wanted.limit:
             return Selection(chosen, revision)

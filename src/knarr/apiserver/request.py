@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ from knarr.api.authorization import v1 as authorization
 from knarr.api.errors import StatusError, bad_request, no_table
 from knarr.api.scheme import Resource
 from knarr.apiserver import negotiation
+from knarr.apiserver.admission.chain import Admission, Attributes
 from knarr.apiserver.authentication import Authenticator, with_group
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.rbac import Question, RbacAuthorizer
+from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.request import Request, Response, UserInfo
 from knarr.apiserver.tokens import ISSUER, InvalidToken, ServiceAccountTokens
+from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, rfc3339
 
 REVIEWS = {
@@ -39,12 +42,16 @@ class Reviews:
         authenticator: Authenticator,
         tokens: ServiceAccountTokens,
         authorizer: RbacAuthorizer,
+        admission: Admission,
         clock: Clock,
+        chance: Chance,
     ) -> None:
         self._authenticator = authenticator
         self._tokens = tokens
         self._authorizer = authorizer
+        self._admission = admission
         self._clock = clock
+        self._chance = chance
 
     async def handle(self, request: Request, resource: Resource) -> Response:
         """POST of a review. Raises ``StatusError`` 400, and 406 where anything but the review itself is wanted."""
@@ -52,6 +59,18 @@ class Reviews:
         if output.form != negotiation.JSON:
             raise no_table(resource.group, resource.plural)
         review = decode_object(request, resource, resource.type)
+        context = Context(
+            user=request.user,
+            clock=self._clock,
+            chance=self._chance,
+            namespace=request.info.namespace,
+            dry_run="All" in request.query.all("dryRun"),
+            warnings=request.warnings,
+            query=request.query,
+        )
+        namespace = request.info.namespace
+        attributes = Attributes("CREATE", resource, context, namespace, review.metadata.name, obj=review)
+        review = await self._admission.admit(attributes)
         answer = {
             "tokenreviews": self._token,
             "subjectaccessreviews": self._subject,

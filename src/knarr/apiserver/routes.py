@@ -13,6 +13,8 @@ from knarr.api.core import v1 as core
 from knarr.api.errors import bad_request, method_not_allowed, path_not_found
 from knarr.api.meta import v1 as meta
 from knarr.api.policy import v1 as policy
+from knarr.api.scheme import by_resource
+from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.decoding import decode_object, to_json
 from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.registry.generic import GenericRegistry
@@ -21,6 +23,7 @@ from knarr.apiserver.registry.pods import bind
 from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.request import Request, Response
 from knarr.apiserver.subresources import eviction, scale, token
+from knarr.apiserver.subresources.connecting import CONNECTING, connect_options
 from knarr.apiserver.subresources.node_proxy import NodeProxy
 from knarr.apiserver.tokens import ServiceAccountTokens
 from knarr.kit.chance import Chance
@@ -51,10 +54,11 @@ class SubresourceRoutes:
         """One request to a sub-resource that the resource has. Raises ``StatusError``."""
         info = request.info
         name = info.subresource
-        if name == "proxy":
-            return await self._node_proxy.proxy(request)
-        if name in ("log", "exec", "attach", "portforward"):
-            return await self._node_proxy.pod_stream(request)
+        if name == "log":
+            return await self._node_proxy.log(request)
+        if name in CONNECTING:
+            options = await connect_options(endpoint, request)
+            return await self._node_proxy.connect(request, options)
         if info.verb not in endpoint.resource.subresources[name].verbs:
             raise method_not_allowed(endpoint.resource.group, endpoint.resource.plural, info.verb)
         if name == "scale":
@@ -75,13 +79,11 @@ class SubresourceRoutes:
     async def _plain(self, endpoint: Endpoint, request: Request) -> Response:
         """Sub-resources that read and write the object itself."""
         name = request.info.subresource
-        # An approval is written into the status, by those who may approve.
-        inner = "status" if name == "approval" else name
         if request.info.verb == "get":
             return await endpoint.get(request)
         if request.info.verb == "update":
-            return await endpoint.update(request, inner)
-        return await endpoint.patch(request, inner)
+            return await endpoint.update(request, name)
+        return await endpoint.patch(request, name)
 
     async def bindings(self, request: Request) -> Response:
         """The old way to bind: POST to ``bindings``, the pod's name in the body."""
@@ -89,7 +91,14 @@ class SubresourceRoutes:
             raise method_not_allowed(request.info.group, request.info.resource, request.info.verb)
         registry = self._registry("", "pods")
         binding = self._read(request, core.Binding)
-        return await self._do_bind(registry, request, binding.metadata.name, binding)
+        context, namespace = self._context(request), request.info.namespace
+        binding.metadata.namespace = namespace
+        resource = by_resource("", "v1", "bindings")
+        assert resource is not None, "bindings are built in"
+        attributes = Attributes("CREATE", resource, context, namespace, binding.metadata.name, obj=binding)
+        await registry.admission.admit(attributes)
+        await bind(registry, context, namespace, attributes.obj.metadata.name, attributes.obj)
+        return Response(201, codec.encode(meta.Status(status="Success", code=201)))
 
     async def _bind(self, endpoint: Endpoint, request: Request, name: str) -> Response:
         binding = self._read(request, core.Binding)
@@ -97,12 +106,9 @@ class SubresourceRoutes:
             raise bad_request(
                 f"name in URL does not match name in Binding object ({name} != {binding.metadata.name})"
             )
-        return await self._do_bind(endpoint.registry, request, name, binding)
-
-    async def _do_bind(
-        self, registry: GenericRegistry, request: Request, name: str, binding: core.Binding
-    ) -> Response:
-        await bind(registry, self._context(request), request.info.namespace, name, binding)
+        context = self._context(request)
+        binding = await self._admit(endpoint, request, context, binding)
+        await bind(endpoint.registry, context, request.info.namespace, name, binding)
         return Response(201, codec.encode(meta.Status(status="Success", code=201)))
 
     async def _evict(self, endpoint: Endpoint, request: Request) -> Response:
@@ -111,8 +117,10 @@ class SubresourceRoutes:
         info = request.info
         if wanted.metadata.name and wanted.metadata.name != info.name:
             raise bad_request("name in URL does not match name in Eviction object")
+        context = self._context(request)
+        wanted = await self._admit(endpoint, request, context, wanted)
         status = await eviction.evict(
-            endpoint.registry, budgets, self._context(request), info.namespace, info.name, wanted
+            endpoint.registry, budgets, context, info.namespace, info.name, wanted
         )
         return Response(201, codec.encode(status))
 
@@ -123,6 +131,21 @@ class SubresourceRoutes:
         result = await registry.finalize(self._context(request), request.info.name, wanted)
         return Response(200, codec.encode(result.obj))
 
+    async def _admit(self, endpoint: Endpoint, request: Request, context: Context, posted: Any) -> Any:
+        """What admission makes of an object posted to a sub-resource."""
+        info = request.info
+        posted.metadata.namespace, posted.metadata.name = info.namespace, info.name
+        attributes = Attributes(
+            "CREATE",
+            endpoint.resource,
+            context,
+            info.namespace,
+            info.name,
+            obj=posted,
+            subresource=info.subresource,
+        )
+        return await endpoint.registry.admission.admit(attributes)
+
     def _context(self, request: Request) -> Context:
         return Context(
             user=request.user,
@@ -131,6 +154,7 @@ class SubresourceRoutes:
             namespace=request.info.namespace,
             dry_run="All" in request.query.all("dryRun"),
             warnings=request.warnings,
+            query=request.query,
         )
 
     def _read(self, request: Request, kind: type[Any]) -> Any:

@@ -32,6 +32,7 @@ from knarr.apiserver import reviews
 from knarr.apiserver.admission.chain import Admission, Plugin
 from knarr.apiserver.admission.escalation import Escalation
 from knarr.apiserver.admission.limits import LimitRanger
+from knarr.apiserver.admission.matching import Matcher
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
@@ -59,7 +60,13 @@ from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
 from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.node_proxy import NodeProxy
+from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
+from knarr.apiserver.webhooks.client import WebhookClient
+from knarr.apiserver.webhooks.hooks import Calls, Hooks
+from knarr.apiserver.webhooks.mutating import MutatingWebhooks
+from knarr.apiserver.webhooks.transport import HttpsTransport, WebhookTransport
+from knarr.apiserver.webhooks.validating import ValidatingWebhooks
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
@@ -85,6 +92,8 @@ class ServerConfig:
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
+    webhook_transport: WebhookTransport | None = None
+    """How webhooks are reached; None: over TLS."""
 
 
 def _key(resource: Resource) -> tuple[str, str, str]:
@@ -112,6 +121,9 @@ class APIServer:
         self._limits = LimitRanger()
         self._quota = ResourceQuota()
         self._escalation = Escalation()
+        self._node_restriction = NodeRestriction()
+        self._mutating_webhooks = MutatingWebhooks()
+        self._validating_webhooks = ValidatingWebhooks()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
@@ -120,6 +132,7 @@ class APIServer:
         self._limits.use(self.registry("", "limitranges"))
         self._quota.use(self.registry("", "resourcequotas"))
         self._runtime_classes.use(self.registry("node.k8s.io", "runtimeclasses"))
+        self._node_restriction.use(self.registry("", "pods"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
@@ -133,13 +146,22 @@ class APIServer:
         )
         self._escalation.use(self.authorizer)
         self._reviews = reviews.Reviews(
-            authenticator=self.authenticator, tokens=self.tokens, authorizer=self.authorizer, clock=clock
+            authenticator=self.authenticator,
+            tokens=self.tokens,
+            authorizer=self.authorizer,
+            admission=self._admission,
+            clock=clock,
+            chance=chance,
         )
+        services = ServiceEndpoints(
+            services=self.registry("", "services"), slices=self.registry("discovery.k8s.io", "endpointslices")
+        )
+        self._webhook_client = WebhookClient(config.webhook_transport or HttpsTransport(), services.webhook)
+        self._use_webhooks()
         self._node_proxy = NodeProxy(
             pods=self.registry("", "pods"),
             nodes=self.registry("", "nodes"),
-            services=self.registry("", "services"),
-            slices=self.registry("discovery.k8s.io", "endpointslices"),
+            services=services,
             tls=config.kubelet_tls,
         )
         self._routes = SubresourceRoutes(
@@ -161,8 +183,39 @@ class APIServer:
             self,
             clock=clock,
             context=self._own_context,
+            webhooks=self._webhook_client,
         )
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
+
+    def _use_webhooks(self) -> None:
+        """Give the admission plug-ins for webhooks what they go by."""
+        namespaces = self.registry("", "namespaces")
+
+        def namespace_labels(name: str) -> Mapping[str, str] | None:
+            entry = namespaces.cache.get(namespaces.key("", name))
+            return None if entry is None else entry.labels
+
+        matcher = Matcher(namespace_labels=namespace_labels, equivalents=self._equivalents)
+        calls = Calls(self._webhook_client, matcher, convert=self._convert)
+        group = "admissionregistration.k8s.io"
+        self._mutating_webhooks.use(Hooks(self.registry(group, "mutatingwebhookconfigurations")), calls)
+        self._validating_webhooks.use(Hooks(self.registry(group, "validatingwebhookconfigurations")), calls)
+
+    def _equivalents(self, resource: Resource, subresource: str) -> list[Resource]:
+        """The served resources that are the same objects, in any version and group."""
+        if not resource.storage_prefix:
+            return []
+        return [
+            each
+            for each in self._resources.values()
+            if each.storage_prefix == resource.storage_prefix
+            and (not subresource or subresource in each.subresources)
+        ]
+
+    async def _convert(self, obj: Any, source: Resource, target: Resource) -> Any:
+        """An object of one resource as one of an equivalent resource."""
+        registry = self._endpoints[_key(source)].registry
+        return await registry.converted(obj, self._endpoints[_key(target)].registry)
 
     def _served(self, resource: Resource) -> bool:
         return (
@@ -221,7 +274,9 @@ class APIServer:
             StorageObjectInUseProtection(),
             PinnedImages(),
             self._escalation,
-            NodeRestriction(),
+            self._node_restriction,
+            self._mutating_webhooks,
+            self._validating_webhooks,
             # Last: what it takes it keeps.
             self._quota,
         ]
@@ -305,6 +360,7 @@ class APIServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(running)
             await self._node_proxy.close()
+            await self._webhook_client.close()
 
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
@@ -340,7 +396,7 @@ class APIServer:
                 500, codec.encode(internal_error("see the server's log for " + request_id).status)
             )
         response.headers["Audit-Id"] = request_id
-        for warning in request.warnings:
+        for warning in dict.fromkeys(request.warnings):
             quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
             held = response.headers.get("Warning")
             response.headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'

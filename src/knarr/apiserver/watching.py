@@ -52,6 +52,8 @@ class Watcher:
     render: Renderer | None = None
     frames: list[bytes] = field(default_factory=list)
     overflowed: bool = False
+    ended: bool = False
+    """The watch ends when its frames are sent."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def matches(self, entry: Entry) -> bool:
@@ -142,6 +144,10 @@ class Dispatcher:
                 watcher.overflowed = True
                 watcher.wake.set()
 
+    def told(self, revision: int) -> int:
+        """How far watchers have been told, where the cache is at ``revision``; for bookmarks."""
+        return revision
+
     def _dispatch(self, change: Change) -> None:
         if not self._watchers:
             return
@@ -219,12 +225,14 @@ async def stream(
                 frames, watcher.frames = watcher.frames, []
                 yield frames[0] if len(frames) == 1 else b"".join(frames)
                 continue
+            if watcher.ended:
+                break
             now_s = clock.monotonic_s()
             if now_s >= end_s:
                 break
             if bookmark is not None and now_s >= next_bookmark_s:
                 next_bookmark_s = now_s + BOOKMARK_PERIOD_S
-                yield bookmark(hub.revision)
+                yield bookmark(dispatcher.told(hub.revision))
                 continue
             watcher.wake.clear()
             wait_s = (end_s if bookmark is None else min(end_s, next_bookmark_s)) - now_s

@@ -27,6 +27,7 @@ from knarr.api.errors import StatusError
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.server import APIServer, ServerConfig
+from knarr.apiserver.webhooks.transport import WebhookTransport
 from knarr.client.client import Client, raise_refusal
 from knarr.client.informer import InformerFactory
 from knarr.client.transport import Transport
@@ -57,7 +58,10 @@ Wrap = Callable[[str, Transport], Transport]
 
 
 class InProcessCluster:
-    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0."""
+    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0.
+
+    ``webhooks`` is how webhooks are reached: without it over TLS, which needs real time (``clock=RealClock()`` and an ordinary loop).
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class InProcessCluster:
         static_tokens: Mapping[str, UserInfo] | None = None,
         store: Store | None = None,
         wrap: Wrap | None = None,
+        webhooks: WebhookTransport | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -84,6 +89,7 @@ class InProcessCluster:
         self._given_store = store
         self._own_store: MemoryStore | None = None
         self._wrap = wrap
+        self._webhooks = webhooks
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -106,7 +112,10 @@ class InProcessCluster:
         assert store is not None
         self.store: Store = store
         config = ServerConfig(
-            service_account_key_pem=service_account_key(), address="10.0.0.1", static_tokens=self._static_tokens
+            service_account_key_pem=service_account_key(),
+            address="10.0.0.1",
+            static_tokens=self._static_tokens,
+            webhook_transport=self._webhooks,
         )
         self.server = APIServer(self.store, config, clock=self.clock, chance=self.chance)
         serving = self._spawn("apiserver", self.server.run())

@@ -9,11 +9,12 @@ Neighbours: the API server registers them, controllers (garbage collector, names
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from knarr.api import codec
 from knarr.api.apiextensions import v1 as apiextensions
-from knarr.api.apiextensions.schema import check, set_defaults
+from knarr.api.apiextensions.schema import check, has_defaults, set_defaults
 from knarr.api.apiextensions.structs import build_type
 from knarr.api.errors import FieldError
 from knarr.api.scheme import Resource
@@ -57,7 +58,7 @@ class CustomResource(Resource):
         self.definition = definition
         self.version_spec = version
         self.columns = version.additionalPrinterColumns
-        self.schema = (version.schema.openAPIV3Schema if version.schema else None) or FREE_FORM
+        self.schema: apiextensions.JSONSchemaProps = (version.schema.openAPIV3Schema if version.schema else None) or FREE_FORM
 
     @property
     def type(self) -> Any:
@@ -70,12 +71,19 @@ class CustomResource(Resource):
             held = self.__dict__["_built"] = built
         return held
 
+    @cached_property
+    def has_defaults(self) -> bool:
+        """Whether an object of this version may have something filled in."""
+        return has_defaults(self.schema)
+
     @property
     def list_type(self) -> Any:
         return None
 
     def set_defaults(self, obj: Any) -> None:
         """Fill in the schema's defaults, in place."""
+        if not self.has_defaults:
+            return
         data = codec.to_dict(obj)
         set_defaults(data, self.schema)
         filled = codec.from_dict(type(obj), data)

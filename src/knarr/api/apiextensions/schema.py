@@ -18,7 +18,7 @@ from knarr.api import codec
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.errors import FieldError, duplicate, invalid_value, not_supported, required, show, too_many
 
-__all__ = ["check", "set_defaults"]
+__all__ = ["check", "has_defaults", "set_defaults"]
 
 Schema = apiextensions.JSONSchemaProps
 
@@ -38,6 +38,12 @@ def set_defaults(value: Any, schema: Schema) -> None:
     elif isinstance(value, list) and isinstance(schema.items, Schema):
         for item in value:
             set_defaults(item, schema.items)
+
+
+def has_defaults(schema: Schema) -> bool:
+    """Whether ``set_defaults`` could do anything."""
+    inner = [*schema.properties.values(), schema.additionalProperties, schema.items]
+    return any(isinstance(each, Schema) and (each.default is not None or has_defaults(each)) for each in inner)
 
 
 def check(value: Any, schema: Schema, path: str = "") -> list[FieldError]:

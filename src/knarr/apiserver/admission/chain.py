@@ -1,26 +1,44 @@
 """The chain of admission plug-ins, in upstream's order: all mutating ones, then all validating ones.
 
-A plug-in says by ``handles`` which requests concern it; one that refuses raises ``StatusError``.
+A plug-in says by ``handles`` which requests concern it; one that refuses raises ``StatusError``. A plug-in that changed the
+object from outside (a webhook, a policy) may ask for a second round: then every mutating plug-in runs once more, and sees by
+``attributes.reinvocation`` that it is one.
 
-Neighbours: ``registry.generic`` calls the chain twice for each write.
+Upstream's counterpart is ``apiserver/pkg/admission``.
+
+Neighbours: ``registry.generic`` calls the chain twice for each write, the modules in ``subresources`` for what is posted to a
+sub-resource; ``matching`` decides whether rules that users wrote concern a request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from knarr.api.admission.v1 import GroupVersionKind, GroupVersionResource
 from knarr.api.scheme import Resource
 from knarr.apiserver.registry.strategy import Context
 
-__all__ = ["Admission", "Attributes", "Plugin"]
+__all__ = ["Admission", "Attributes", "Plugin", "Reinvocation", "kind_of", "resource_of"]
+
+
+@dataclass(slots=True)
+class Reinvocation:
+    """The second round of one request's mutation."""
+
+    wanted: bool = False
+    """A plug-in changed the object: after the first round there is another."""
+    running: bool = False
+    """This is the second round."""
+    states: dict[str, Any] = field(default_factory=dict)
+    """What a plug-in, by its name, remembers from one round to the next."""
 
 
 @dataclass(slots=True)
 class Attributes:
-    """The write in question. ``operation`` is CREATE, UPDATE, DELETE or CONNECT; ``obj`` may be changed while
-    mutating.
+    """The write in question. ``operation`` is CREATE, UPDATE, DELETE or CONNECT; ``obj`` may be changed, or replaced,
+    while mutating. ``obj`` and ``old`` are of the resource's type, or of the sub-resource's (a Scale, a Binding, a PodExecOptions).
     """
 
     operation: str
@@ -31,6 +49,9 @@ class Attributes:
     obj: Any = None
     old: Any = None
     subresource: str = ""
+    given_options: Any = None
+    """The options of a deletion; those of other writes are made from the query when asked for."""
+    reinvocation: Reinvocation | None = None
 
     def is_(self, group: str, plural: str) -> bool:
         return self.resource.plural == plural and self.resource.group == group
@@ -38,6 +59,57 @@ class Attributes:
     def creates(self, group: str, plural: str) -> bool:
         """Whether a new object of that resource is written."""
         return self.operation == "CREATE" and self.is_(group, plural) and not self.subresource
+
+    @property
+    def request_namespace(self) -> str:
+        """The namespace as rules and webhooks are told it: a namespace counts as within itself."""
+        if self.resource.plural == "namespaces" and not self.resource.group:
+            return self.name
+        return self.namespace
+
+    @property
+    def dry_run(self) -> bool:
+        return self.ctx.dry_run
+
+    @property
+    def options(self) -> Any:
+        """The operation's options as plain data, with their kind; None for CONNECT.
+
+        A patch is told as the creation or the update that it comes to.
+        """
+        if self.given_options is not None:
+            return self.given_options
+        kind = _OPTIONS.get(self.operation)
+        if kind is None:
+            return None
+        options: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+        if self.ctx.dry_run:
+            options["dryRun"] = ["All"]
+        query = self.ctx.query
+        for name in ("fieldManager", "fieldValidation") if query is not None else ():
+            assert query is not None
+            if value := query.get(name):
+                options[name] = value
+        return options
+
+    def annotate(self, key: str, value: str) -> None:
+        """A note for the audit log; the first one under a key stays, as upstream has it."""
+        self.ctx.audit_annotations.setdefault(key, value)
+
+
+_OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
+
+
+def kind_of(resource: Resource, subresource: str) -> GroupVersionKind:
+    """The kind of what is written to a resource or to a sub-resource of it."""
+    held = resource.subresources.get(subresource)
+    if held is not None:
+        return GroupVersionKind(group=held.group, version=held.version, kind=held.kind)
+    return GroupVersionKind(group=resource.group, version=resource.version, kind=resource.kind)
+
+
+def resource_of(resource: Resource) -> GroupVersionResource:
+    return GroupVersionResource(group=resource.group, version=resource.version, resource=resource.plural)
 
 
 class Plugin:
@@ -66,10 +138,21 @@ class Admission:
     async def mutate(self, attributes: Attributes) -> None:
         for plugin in self._mutating:
             await plugin.mutate(attributes)
+        again = attributes.reinvocation
+        if again is not None and again.wanted:
+            again.running = True
+            for plugin in self._mutating:
+                await plugin.mutate(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
         for plugin in self._validating:
             await plugin.validate(attributes)
+
+    async def admit(self, attributes: Attributes) -> Any:
+        """Both at once, for what nothing else is done to in between; returns the object as it now is."""
+        await self.mutate(attributes)
+        await self.validate(attributes)
+        return attributes.obj
 
     async def abandoned(self, attributes: Attributes) -> None:
         for plugin in self._undoing:

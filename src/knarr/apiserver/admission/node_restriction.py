@@ -10,8 +10,9 @@ secrets a node may *read* is for an authorizer to say, as reads pass no admissio
 from __future__ import annotations
 
 from knarr.api.core import v1 as core
-from knarr.api.errors import forbidden, quote
+from knarr.api.errors import forbidden, not_found, quote
 from knarr.apiserver.admission.chain import Attributes, Plugin
+from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import UserInfo
 
 __all__ = ["NodeRestriction", "node_of"]
@@ -33,19 +34,37 @@ def node_of(user: UserInfo) -> str | None:
 class NodeRestriction(Plugin):
     name = "NodeRestriction"
 
+    def __init__(self) -> None:
+        self._pods: GenericRegistry | None = None
+
+    def use(self, pods: GenericRegistry) -> None:
+        self._pods = pods
+
     async def validate(self, attributes: Attributes) -> None:
         node = node_of(attributes.ctx.user)
-        if node is None:
+        if node is None or attributes.operation == "CONNECT":
             return
         problem = ""
         if attributes.is_("", "nodes"):
             problem = _node_problem(attributes, node)
         elif attributes.is_("", "pods"):
-            problem = _pod_problem(attributes, node)
+            problem = self._eviction_problem(attributes, node) or _pod_problem(attributes, node)
         elif attributes.is_("coordination.k8s.io", "leases"):
             problem = _lease_problem(attributes, node)
         if problem:
             raise forbidden(attributes.resource.group, attributes.resource.plural, attributes.name, problem)
+
+
+    def _eviction_problem(self, attributes: Attributes, node: str) -> str:
+        if attributes.subresource != "eviction":
+            return ""
+        assert self._pods is not None, "use comes first"
+        entry = self._pods.cache.get(self._pods.key(attributes.namespace, attributes.name))
+        if entry is None:
+            raise not_found("", "pods", attributes.name)
+        if entry.fields.get("spec.nodeName") != node:
+            return f"node {quote(node)} can only evict pods with spec.nodeName set to itself"
+        return ""
 
 
 def _node_problem(attributes: Attributes, node: str) -> str:
@@ -77,6 +96,10 @@ def _is_restricted(label: str) -> bool:
 def _pod_problem(attributes: Attributes, node: str) -> str:
     quoted = quote(node)
     if attributes.operation == "CREATE":
+        if attributes.subresource == "eviction":
+            return ""
+        if attributes.subresource:
+            return f"unexpected pod subresource {quote(attributes.subresource)}"
         pod: core.Pod = attributes.obj
         if MIRROR not in pod.metadata.annotations:
             return f"pod does not have {quote(MIRROR)} annotation, node {quoted} can only create mirror pods"

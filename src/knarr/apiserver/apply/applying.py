@@ -47,7 +47,7 @@ _UNOWNED: tuple[Path, ...] = (
 def _owned(data: dict[str, Any], shape: Shape, subresource: str) -> set[Path]:
     """The paths in ``data`` that can be owned through this (sub-)resource."""
     paths = set_of(data, shape) - set(_UNOWNED)
-    if subresource == "status":
+    if subresource in ("status", "approval"):
         return {path for path in paths if path[0] == "f:status"}
     return {path for path in paths if path[0] != "f:status"}
 

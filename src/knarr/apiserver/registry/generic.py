@@ -40,6 +40,7 @@ from knarr.api.validation import validate, validate_update
 from knarr.apiserver.admission.chain import Admission, Attributes
 from knarr.apiserver.apply.applying import track_update
 from knarr.apiserver.cacher import Cache, Entry, Hub
+from knarr.apiserver.converted_watching import ConvertingDispatcher
 from knarr.apiserver.decoding import MAX_OBJECT_BYTES
 from knarr.apiserver.registry import deletion
 from knarr.apiserver.registry.strategy import Context, Strategy
@@ -58,6 +59,12 @@ DELETE_WORKERS = 16
 
 #: Turns the current object into the wanted one; may raise ``StatusError``.
 Mutate = Callable[[Any], Awaitable[Any]]
+#: Refuses, by ``StatusError``, that the new object (first) takes the place of the old.
+Admit = Callable[[Any, Any], Awaitable[None]]
+
+#: Sub-resources through which only the status is written.
+_OF_STATUS = ("status", "approval")
+NAMESPACE_MISMATCH = "the namespace of the provided object does not match the namespace sent on the request"
 
 
 @dataclass(slots=True)
@@ -85,10 +92,10 @@ class GenericRegistry:
         self.resource = resource
         self.strategy = strategy
         self.cache = cache
-        self.dispatcher = Dispatcher(cache)
+        self.dispatcher = Dispatcher(cache) if cache.converter is None else ConvertingDispatcher(cache)
         self._hub = hub
         self._store = hub.store
-        self._admission = admission
+        self.admission = admission
         self._ttl_s = event_ttl_s
 
     def key(self, namespace: str, name: str) -> str:
@@ -101,63 +108,78 @@ class GenericRegistry:
         entry = self.cache.get(self.key(namespace, name))
         if entry is None:
             raise not_found(self.resource.group, self.resource.plural, name)
+        if self.cache.converter is not None:
+            await self.cache.converter.settle([entry])
         return entry
 
     async def get(self, namespace: str, name: str) -> Any:
         """The object, free to change. Raises ``StatusError`` 404."""
         return self.cache.object(await self.entry(namespace, name))
 
+    async def converted(self, obj: Any, other: GenericRegistry) -> Any:
+        """An object of this resource as one of an equivalent resource. Raises ``StatusError``."""
+        if self.cache.converter is not None:
+            return await self.cache.converter.convert(obj, other.resource)
+        to, back = self.cache.conversion, other.cache.conversion
+        stored = obj if to is None else to.to_stored(obj)
+        return stored if back is None else back.from_stored(stored)
+
     def objects(self, namespace: str = "") -> list[Any]:
         """Every object of a namespace, or of all, decoded."""
         return [self.cache.object(entry) for entry in self.cache.scan(self.cache.within(namespace))]
 
     async def create(self, ctx: Context, obj: Any) -> Result:
-        """Create ``obj``. Raises ``StatusError``: AlreadyExists, Invalid, Forbidden."""
-        generated = bool(obj.metadata.generateName) and not obj.metadata.name
+        """Create ``obj``, or what admission makes of it. Raises ``StatusError``: AlreadyExists, Invalid, Forbidden."""
+        metadata = obj.metadata
+        if metadata.resourceVersion not in ("", "0"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        _forget_system_fields(metadata)
+        apply_defaults(obj)
+        attributes = Attributes("CREATE", self.resource, ctx, metadata.namespace, metadata.name, obj=obj)
+        await self.admission.mutate(attributes)
+        if attributes.obj is not obj:
+            namespace, obj = metadata.namespace, attributes.obj
+            metadata = obj.metadata
+            _forget_system_fields(metadata)
+            if metadata.namespace != namespace:
+                raise bad_request(NAMESPACE_MISMATCH)
+        generated = bool(metadata.generateName) and not metadata.name
         for attempt in range(MAX_NAME_ATTEMPTS):
             candidate = codec.copy(obj) if generated else obj
             if generated:
                 # Upstream cuts the base so that base and suffix fit a DNS label.
                 candidate.metadata.name = obj.metadata.generateName[:58] + ctx.chance.suffix()
             try:
-                return await self._create_named(ctx, candidate)
+                return await self._create_named(ctx, candidate, attributes)
             except StatusError as error:
                 last = attempt == MAX_NAME_ATTEMPTS - 1
                 if not generated or error.reason != "AlreadyExists" or last:
                     raise
         raise AssertionError("the loop returns or raises")
 
-    async def _create_named(self, ctx: Context, obj: Any) -> Result:
+    async def _create_named(self, ctx: Context, obj: Any, attributes: Attributes) -> Result:
         metadata = obj.metadata
         metadata.uid = ctx.chance.uid()
         metadata.creationTimestamp = rfc3339(ctx.clock.now())
-        metadata.deletionTimestamp = None
-        metadata.deletionGracePeriodSeconds = None
-        metadata.selfLink = ""
         if not ctx.applying:
             metadata.managedFields = []
-        if metadata.resourceVersion not in ("", "0"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
-        metadata.resourceVersion = ""
-        apply_defaults(obj)
-        attributes = Attributes("CREATE", self.resource, ctx, metadata.namespace, metadata.name, obj=obj)
-        await self._admission.mutate(attributes)
+        attributes.obj, attributes.name = obj, metadata.name
         self.strategy.prepare_create(ctx, obj)
         release = await self.strategy.reserve(ctx, obj, None)
         try:
             self._check(obj, validate(obj))
-            await self._admission.validate(attributes)
+            await self.admission.validate(attributes)
             if not ctx.dry_run:
                 await self._write(obj, expected=0)
             elif self.cache.get(self.key(metadata.namespace, metadata.name)) is not None:
                 raise already_exists(self.resource.group, self.resource.plural, metadata.name)
         except BaseException:
             await release()
-            await self._admission.abandoned(attributes)
+            await self.admission.abandoned(attributes)
             raise
         if ctx.dry_run:
             await release()
-            await self._admission.abandoned(attributes)
+            await self.admission.abandoned(attributes)
         return Result(obj, created=True)
 
     def _check(self, obj: Any, errors: list[Any]) -> None:
@@ -168,8 +190,11 @@ class GenericRegistry:
         """Write ``obj`` and set its new resourceVersion; returns once readers see it."""
         metadata = obj.metadata
         metadata.resourceVersion = ""
-        conversion = self.cache.conversion
-        value = codec.encode(obj) if conversion is None else conversion.encode(obj)
+        conversion, converter = self.cache.conversion, self.cache.converter
+        if converter is not None:
+            value = await converter.encode(obj)
+        else:
+            value = codec.encode(obj) if conversion is None else conversion.encode(obj)
         if len(value) > MAX_OBJECT_BYTES:
             raise request_entity_too_large(f"limit is {MAX_OBJECT_BYTES}")
         key = self.key(metadata.namespace, metadata.name)
@@ -194,10 +219,12 @@ class GenericRegistry:
         subresource: str = "",
         may_create: bool = False,
         preconditions: meta.Preconditions | None = None,
+        admit: Admit | None = None,
     ) -> Result:
         """Change one object by ``mutate``, again on a newer state if somebody else was faster.
 
-        Raises ``StatusError``: NotFound, Conflict, Invalid, Forbidden.
+        Where what is written is not what was sent (a scale, a binding), ``mutate`` has had it changed by admission, and ``admit``
+        is asked in place of validating admission. Raises ``StatusError``: NotFound, Conflict, Invalid, Forbidden.
         """
         key = self.key(namespace, name)
         current = self.cache.get(key)
@@ -209,6 +236,8 @@ class GenericRegistry:
                 if not may_create:
                     raise not_found(self.resource.group, self.resource.plural, name)
                 return await self._create_by_update(ctx, namespace, name, mutate)
+            if self.cache.converter is not None:
+                await self.cache.converter.settle([current])
             old = self.cache.object(current)
             problem = deletion.check_preconditions(self.resource, name, old, preconditions)
             if problem is not None:
@@ -218,7 +247,7 @@ class GenericRegistry:
             if meant and meant != old.metadata.resourceVersion:
                 raise conflict(self.resource.group, self.resource.plural, name)
             try:
-                return await self._update_once(ctx, old, obj, subresource)
+                return await self._update_once(ctx, old, obj, subresource, admit)
             except RevisionMismatch as error:
                 current = self._seen(error.current)
         raise conflict(self.resource.group, self.resource.plural, name)
@@ -234,13 +263,12 @@ class GenericRegistry:
             raise not_found(self.resource.group, self.resource.plural, name)
         return await self.create(ctx, obj)
 
-    async def _update_once(self, ctx: Context, old: Any, obj: Any, subresource: str) -> Result:
+    async def _update_once(
+        self, ctx: Context, old: Any, obj: Any, subresource: str, admit: Admit | None
+    ) -> Result:
         """One attempt on top of ``old``. Raises ``RevisionMismatch`` if ``old`` is no longer current."""
         self._keep_identity(obj, old)
         apply_defaults(obj)
-        if subresource == "status":
-            obj = self.strategy.prepare_status(ctx, obj, old)
-            self._keep_identity(obj, old)
         attributes = Attributes(
             "UPDATE",
             self.resource,
@@ -251,8 +279,15 @@ class GenericRegistry:
             old=old,
             subresource=subresource,
         )
-        await self._admission.mutate(attributes)
-        if not subresource:
+        if admit is None:
+            await self.admission.mutate(attributes)
+            if attributes.obj is not obj:
+                obj = attributes.obj
+                self._keep_identity(obj, old)
+        if subresource in _OF_STATUS:
+            obj = attributes.obj = self.strategy.prepare_status(ctx, obj, old)
+            self._keep_identity(obj, old)
+        elif subresource in ("", "scale"):
             self.strategy.prepare_update(ctx, obj, old)
         if not ctx.applying:
             track_update(
@@ -267,9 +302,12 @@ class GenericRegistry:
         try:
             if subresource in ("", "scale", "resize", "ephemeralcontainers"):
                 self._check(obj, [*validate(obj), *validate_update(obj, old, subresource=subresource)])
-            elif subresource == "status":
-                self._check(obj, validate_update(obj, old, subresource=subresource))
-            await self._admission.validate(attributes)
+            elif subresource in _OF_STATUS:
+                self._check(obj, validate_update(obj, old, subresource="status"))
+            if admit is None:
+                await self.admission.validate(attributes)
+            else:
+                await admit(obj, old)
             revision = int(old.metadata.resourceVersion)
             obj.metadata.resourceVersion = old.metadata.resourceVersion
             if ctx.dry_run or obj == old:
@@ -307,8 +345,21 @@ class GenericRegistry:
             if added:
                 raise new_finalizers(self.resource, was.name, added)
 
-    async def delete(self, ctx: Context, namespace: str, name: str, options: meta.DeleteOptions) -> Result:
-        """Delete or mark one object. Raises ``StatusError``: NotFound, Conflict."""
+    async def delete(
+        self,
+        ctx: Context,
+        namespace: str,
+        name: str,
+        options: meta.DeleteOptions,
+        *,
+        admitted: bool = False,
+        among_others: bool = False,
+    ) -> Result:
+        """Delete or mark one object. Raises ``StatusError``: NotFound, Conflict.
+
+        ``admitted``: admission has been asked in another way (of an eviction). ``among_others``: nobody named the object; upstream
+        then tells admission no name.
+        """
         deletion.check_options(options)
         key = self.key(namespace, name)
         current = self.cache.get(key)
@@ -318,13 +369,17 @@ class GenericRegistry:
                 current = self.cache.get(key)
             if current is None:
                 raise not_found(self.resource.group, self.resource.plural, name)
+            if self.cache.converter is not None:
+                await self.cache.converter.settle([current])
             obj = self.cache.object(current)
             problem = deletion.check_preconditions(self.resource, name, obj, options.preconditions)
             if problem is not None:
                 raise problem
-            attributes = Attributes("DELETE", self.resource, ctx, namespace, name, old=obj)
-            await self._admission.mutate(attributes)
-            await self._admission.validate(attributes)
+            if not admitted:
+                said = "" if among_others else name
+                attributes = Attributes("DELETE", self.resource, ctx, namespace, said, old=obj)
+                attributes.given_options = options
+                await self.admission.admit(attributes)
             decision = self.decide_deletion(obj, options, ctx)
             try:
                 return await self._carry_out(ctx, obj, decision)
@@ -375,7 +430,8 @@ class GenericRegistry:
         async def one(entry: Entry) -> Any | None:
             async with gate:
                 try:
-                    return (await self.delete(ctx, entry.namespace, entry.name, options)).obj
+                    result = await self.delete(ctx, entry.namespace, entry.name, options, among_others=True)
+                    return result.obj
                 except StatusError as error:
                     if error.code != 404:
                         raise
@@ -383,6 +439,16 @@ class GenericRegistry:
 
         results = await asyncio.gather(*(one(entry) for entry in entries))
         return [obj for obj in results if obj is not None]
+
+
+def _forget_system_fields(metadata: meta.ObjectMeta) -> None:
+    """What no creator may set."""
+    metadata.uid = ""
+    metadata.creationTimestamp = None
+    metadata.deletionTimestamp = None
+    metadata.deletionGracePeriodSeconds = None
+    metadata.selfLink = ""
+    metadata.resourceVersion = ""
 
 
 def new_finalizers(resource: Resource, name: str, added: list[str]) -> StatusError:

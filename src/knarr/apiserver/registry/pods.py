@@ -104,4 +104,7 @@ async def bind(
         ]
         return pod
 
-    return await registry.update(ctx, namespace, name, mutate, subresource="binding")
+    async def admitted(new: Any, old: Any) -> None:
+        """The binding was, by whoever took it; that it changes a pod is no question of its own."""
+
+    return await registry.update(ctx, namespace, name, mutate, subresource="binding", admit=admitted)

@@ -16,9 +16,13 @@ from typing import Any
 
 from knarr.api import codec
 from knarr.api.scheme import Resource
-from knarr.apiserver.request import UserInfo
+from knarr.apiserver.request import Query, UserInfo
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
+
+#: Of all warnings of one answer together; beyond that they are cut short, then left out.
+MAX_WARNING_LETTERS = 4096
+MAX_LATE_WARNING_LETTERS = 256
 
 __all__ = ["Context", "Strategy", "facts_for"]
 
@@ -37,6 +41,19 @@ class Context:
     """Whom changed fields belong to."""
     applying: bool = False
     """A server-side apply, which has settled ownership itself."""
+    query: Query | None = None
+    """The request's query; None for what the server does by itself."""
+    audit_annotations: dict[str, str] = field(default_factory=dict)
+    """What admission has to say in the audit log."""
+
+    def warn(self, text: str) -> None:
+        """Tell the client, once, in an answer's header; what no header can carry is not told, as upstream."""
+        if text.isprintable() and text not in self.warnings:
+            told = sum(map(len, self.warnings))
+            if told + len(text) > MAX_WARNING_LETTERS:
+                text = text[:MAX_LATE_WARNING_LETTERS]
+            if told + len(text) <= MAX_WARNING_LETTERS:
+                self.warnings.append(text)
 
 
 #: Takes back what ``reserve`` took, if the write then fails.

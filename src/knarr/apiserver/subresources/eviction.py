@@ -64,8 +64,12 @@ async def _delete(pods: GenericRegistry, ctx: Context, pod: core.Pod, options: m
         return changed
 
     if pod.metadata.deletionTimestamp is None:
-        await pods.update(ctx, namespace, name, mutate, subresource="status")
-    await pods.delete(ctx, namespace, name, options)
+        await pods.update(ctx, namespace, name, mutate, subresource="status", admit=_admitted)
+    await pods.delete(ctx, namespace, name, options, admitted=True)
+
+
+async def _admitted(new: Any, old: Any) -> None:
+    """The eviction was; what it does to the pod is not asked about again."""
 
 
 def _needs_budget(pod: core.Pod) -> bool:

@@ -13,14 +13,17 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 
 from knarr.api.core import v1 as core
+from knarr.api.core.connect import PodExecOptions, PodPortForwardOptions
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
-from knarr.apiserver.request import Query, Request, Response, Tunnel
+from knarr.apiserver.request import Request, Response, Tunnel
+from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.kit.tunnel import UpgradedConnection, carry, request_head
 
 DEFAULT_KUBELET_PORT = 10250
@@ -65,14 +68,12 @@ class NodeProxy:
         *,
         pods: GenericRegistry,
         nodes: GenericRegistry,
-        services: GenericRegistry,
-        slices: GenericRegistry,
+        services: ServiceEndpoints,
         tls: ssl.SSLContext | None,
     ) -> None:
         self._pods = pods
         self._nodes = nodes
         self._services = services
-        self._slices = slices
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
@@ -80,40 +81,49 @@ class NodeProxy:
         if self._session is not None:
             await self._session.close()
 
-    async def pod_stream(self, request: Request) -> Response:
-        """log, exec, attach and portforward of a pod."""
+    async def log(self, request: Request) -> Response:
+        """What a container of a pod has written."""
+        info = request.info
+        pod = await self._placed_pod(request)
+        container = _container(pod, request.query.get("container"), logs=True)
+        query = [pair for pair in request.query.pairs() if pair[0] != "container"]
+        path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
+        target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
+        return await self._forward(request, target, method="GET")
+
+    async def connect(self, request: Request, options: Any) -> Response:
+        """exec, attach, portforward and proxy, as ``options`` say (``api.core.connect``)."""
+        info = request.info
+        if info.subresource == "proxy":
+            return await self._proxy(request, options)
+        pod = await self._placed_pod(request)
+        if isinstance(options, PodPortForwardOptions):
+            path = f"/portForward/{info.namespace}/{info.name}"
+            query = [pair for pair in request.query.pairs() if pair[0] != "ports"]
+            query += [("ports", str(port)) for port in options.ports]
+        else:
+            container = _container(pod, options.container, logs=False)
+            path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
+            query = _exec_query(options)
+        return self._tunnel(request, await self._kubelet(pod.spec.nodeName, _with_query(path, query)))
+
+    async def _placed_pod(self, request: Request) -> core.Pod:
         info = request.info
         pod: core.Pod = await self._pods.get(info.namespace, info.name)
         if not pod.spec.nodeName:
             raise bad_request(f"pod {info.name} does not have a host assigned")
-        if info.subresource == "portforward":
-            path = f"/portForward/{info.namespace}/{info.name}"
-            query: list[tuple[str, str]] = request.query.pairs()
-        elif info.subresource == "log":
-            container = _container(pod, request.query.get("container"), logs=True)
-            path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
-            query = [pair for pair in request.query.pairs() if pair[0] != "container"]
-        else:
-            container = _container(pod, request.query.get("container"), logs=False)
-            path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
-            query = _exec_query(request.query)
-        target = await self._kubelet(pod.spec.nodeName, f"{path}?{urlencode(query)}" if query else path)
-        if info.subresource == "log":
-            return await self._forward(request, target, method="GET")
-        return self._tunnel(request, target)
+        return pod
 
-    async def proxy(self, request: Request) -> Response:
+    async def _proxy(self, request: Request, options: Any) -> Response:
         """The ``proxy`` sub-resource of nodes, pods and services."""
-        target = await self._proxy_target(request)
+        target = await self._proxy_target(request, "/" + options.path)
         if "upgrade" in request.headers.get("connection", "").lower():
             return self._tunnel(request, target)
         return await self._forward(request, target, method=request.method)
 
-    async def _proxy_target(self, request: Request) -> Target:
+    async def _proxy_target(self, request: Request, path: str) -> Target:
         info = request.info
-        rest = info.rest or "/"
-        pairs = request.query.pairs()
-        path = f"{rest}?{urlencode(pairs)}" if pairs else rest
+        path = _with_query(path, request.query.pairs())
         scheme, name, port = _split_name(info.name)
         if info.resource == "nodes":
             return await self._kubelet(name, path, port=int(port) if port else None)
@@ -123,28 +133,8 @@ class NodeProxy:
                 raise service_unavailable(f"pod {name} has no address")
             host, number = pod.status.podIP, _pod_port(pod, port)
         else:
-            host, number = await self._service_endpoint(info.namespace, name, port)
+            host, number = self._services.endpoint(info.namespace, name, port)
         return Target(host, number, path, _unverified() if scheme == "https" else None)
-
-    async def _service_endpoint(self, namespace: str, name: str, port: str) -> tuple[str, int]:
-        service: core.Service = await self._services.get(namespace, name)
-        chosen = [item for item in service.spec.ports if port in ("", item.name, str(item.port))]
-        if not chosen:
-            raise service_unavailable(
-                f'no service port {port!r} found for service "{name}"'.replace("'", '"')
-            )
-        for part in self._slices.objects(namespace):
-            if part.metadata.labels.get("kubernetes.io/service-name") != name:
-                continue
-            numbers = [item.port for item in part.ports if (item.name or "") == chosen[0].name]
-            for endpoint in part.endpoints:
-                if (
-                    numbers
-                    and numbers[0]
-                    and (endpoint.conditions is None or endpoint.conditions.ready is not False)
-                ):
-                    return endpoint.addresses[0], numbers[0]
-        raise service_unavailable(f'no endpoints available for service "{name}"')
 
     async def _kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
         try:
@@ -199,10 +189,16 @@ class NodeProxy:
         return Response(101, Tunnel(run))
 
 
-def _exec_query(query: Query) -> list[tuple[str, str]]:
+def _exec_query(options: Any) -> list[tuple[str, str]]:
     """The kubelet's names for exec's and attach's parameters."""
-    pairs = [(_QUERY_OF_EXEC[name], "1") for name in _QUERY_OF_EXEC if query.flag(name)]
-    return [*pairs, *(("command", part) for part in query.all("command"))]
+    pairs = [(_QUERY_OF_EXEC[name], "1") for name in _QUERY_OF_EXEC if getattr(options, name)]
+    if isinstance(options, PodExecOptions):
+        pairs += [("command", part) for part in options.command]
+    return pairs
+
+
+def _with_query(path: str, pairs: list[tuple[str, str]]) -> str:
+    return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
 def _container(pod: core.Pod, wanted: str, *, logs: bool) -> str:

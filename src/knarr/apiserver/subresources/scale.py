@@ -14,6 +14,7 @@ from knarr.api.errors import bad_request, conflict, invalid, invalid_value
 from knarr.api.meta import v1 as meta
 from knarr.api.selectors import from_label_selector
 from knarr.apiserver import negotiation
+from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.patching import JSON_PATCH, read_patch
@@ -48,17 +49,38 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
     if info.verb == "get":
         return _answer(scale_of(await registry.get(info.namespace, info.name)))
     wanted = _reader(endpoint, request)
+    context = endpoint.context(request)
+
+    def attributes(new: autoscaling.Scale, old: autoscaling.Scale) -> Attributes:
+        """Admission is shown scales, as the client is."""
+        return Attributes(
+            "UPDATE",
+            registry.resource,
+            context,
+            info.namespace,
+            info.name,
+            obj=new,
+            old=old,
+            subresource="scale",
+        )
+
+    async def admit(new: Any, old: Any) -> None:
+        await registry.admission.validate(attributes(scale_of(new), scale_of(old)))
 
     async def mutate(current: Any | None) -> Any:
         assert current is not None
-        scale = wanted(scale_of(current))
+        asked = attributes(wanted(scale_of(current)), scale_of(current))
+        await registry.admission.mutate(asked)
+        scale = asked.obj
         _check(scale, info.name)
         if scale.metadata.resourceVersion not in ("", current.metadata.resourceVersion):
             raise conflict(registry.resource.group, registry.resource.plural, info.name)
         current.spec.replicas = scale.spec.replicas
         return current
 
-    result = await registry.update(endpoint.context(request), info.namespace, info.name, mutate)
+    result = await registry.update(
+        context, info.namespace, info.name, mutate, subresource="scale", admit=admit
+    )
     return _answer(scale_of(result.obj))
 
 
@@ -66,7 +88,8 @@ def _reader(endpoint: Endpoint, request: Request) -> Any:
     """A function from the current scale to the wanted one."""
     if request.info.verb == "update":
         posted = decode_object(request, endpoint.resource, autoscaling.Scale)
-        return lambda current: posted
+        # Every attempt starts from what was posted, whatever admission made of it before.
+        return lambda current: codec.copy(posted)
     kind, content = read_patch(request)
 
     def patched(current: autoscaling.Scale) -> autoscaling.Scale:

@@ -9,6 +9,7 @@ from knarr.api import codec
 from knarr.api.authentication import v1 as authentication
 from knarr.api.core import v1 as core
 from knarr.api.errors import FieldError, StatusError, bad_request, conflict, invalid, invalid_value
+from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.decoding import decode_object
 from knarr.apiserver.endpoints import Endpoint
 from knarr.apiserver.registry.generic import GenericRegistry
@@ -35,6 +36,18 @@ async def handle(
     info = request.info
     account: core.ServiceAccount = await endpoint.registry.get(info.namespace, info.name)
     wanted = decode_object(request, endpoint.resource, authentication.TokenRequest)
+    wanted.metadata.namespace, wanted.metadata.name = info.namespace, info.name
+    context = endpoint.context(request)
+    attributes = Attributes(
+        "CREATE",
+        endpoint.resource,
+        context,
+        info.namespace,
+        info.name,
+        obj=wanted,
+        subresource="token",
+    )
+    wanted = await endpoint.registry.admission.admit(attributes)
     spec = wanted.spec
     lifetime_s = spec.expirationSeconds if spec.expirationSeconds is not None else DEFAULT_LIFETIME_S
     _check_lifetime(lifetime_s)
@@ -49,8 +62,7 @@ async def handle(
         lifetime_s=lifetime_s,
         bound=bound,
     )
-    wanted.metadata.namespace, wanted.metadata.name = info.namespace, info.name
-    wanted.metadata.creationTimestamp = rfc3339(endpoint.context(request).clock.now())
+    wanted.metadata.creationTimestamp = rfc3339(context.clock.now())
     wanted.status = authentication.TokenRequestStatus(token=token, expirationTimestamp=rfc3339(expires))
     return Response(201, codec.encode(wanted))
 
