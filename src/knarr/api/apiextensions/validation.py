@@ -12,6 +12,7 @@ from typing import Any
 from knarr.api import names
 from knarr.api.admissionregistration.validation import check_client
 from knarr.api.apiextensions import v1 as apiextensions
+from knarr.api.apiextensions.schema import mentions_rules as _mentions_rules
 from knarr.api.errors import FieldError, duplicate, invalid_value, required
 from knarr.api.rules import Rules, each, name_field, one_of, unchanged
 
@@ -74,6 +75,7 @@ def _check_versions(spec: apiextensions.CustomResourceDefinitionSpec) -> list[Fi
         for number, column in enumerate(version.additionalPrinterColumns):
             faults += _check_column(f"{here}.additionalPrinterColumns[{number}]", column)
         faults += _check_subresources(f"{here}.subresources", version.subresources)
+    faults += _check_schemas(spec)
     stored = [version.name for version in spec.versions if version.storage]
     if len(stored) != 1:
         text = "must have exactly one version marked as storage version"
@@ -82,6 +84,25 @@ def _check_versions(spec: apiextensions.CustomResourceDefinitionSpec) -> list[Fi
         text = "must have at least one version marked as served"
         faults.append(invalid_value("spec.versions", spec.versions, text))
     return faults
+
+
+def _check_schemas(spec: apiextensions.CustomResourceDefinitionSpec) -> list[FieldError]:
+    """What schemas say in expressions; compiled only where there are some."""
+    schemas = [version.schema.openAPIV3Schema if version.schema else None for version in spec.versions]
+    if not any(schema is not None and _mentions_rules(schema) for schema in schemas):
+        return []
+    # Most definitions have none, and then nothing of what compiles them is needed.
+    from knarr.api.apiextensions.expression_validation import check_rules
+
+    if all(schema == schemas[0] for schema in schemas) and schemas[0] is not None:
+        # As upstream has it: what all versions share is said to be wrong once, where it once stood.
+        return check_rules("spec.validation.openAPIV3Schema", schemas[0])
+    return [
+        fault
+        for index, schema in enumerate(schemas)
+        if schema is not None
+        for fault in check_rules(f"spec.versions[{index}].schema.openAPIV3Schema", schema)
+    ]
 
 
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
