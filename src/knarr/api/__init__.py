@@ -4,7 +4,7 @@
 module a version, attributes named as on the wire. A field typed ``X | None`` is a pointer upstream, a plain
 ``int``, ``bool`` or ``str`` is left out when zero; both as Go has it. Around the types:
 
-* ``codec``: ``encode``, ``decode``, ``to_dict``, ``from_dict``, ``copy``, ``unknown_fields``,
+* ``codec``: ``encode``, ``decode``, ``to_dict``, ``from_dict``, ``copy``; ``strict``: ``unknown_fields``,
   ``strict_errors``.
 * ``scheme``: ``Resource``; ``by_type``, ``by_kind``, ``by_resource``, ``all_resources``, ``type_of``.
 * ``defaulting.apply_defaults(obj)``; ``validation.validate(obj)``, ``validation.validate_update(new, old)``.

@@ -2,20 +2,20 @@
 
 Every body, every stored value and every copy goes through here. Decoding checks types and drops unknown
 fields; amounts become canonical; what a Go decoder takes for absent (null where no pointer is) is absent
-here too. ``strict_errors`` finds what ``fieldValidation=Strict`` refuses.
+here too.
 
-Counterpart upstream: ``apimachinery/pkg/runtime/serializer/json``. Neighbours: ``shapes`` for walking,
+Counterpart upstream: ``apimachinery/pkg/runtime/serializer/json``. Neighbours: ``strict`` finds unknown and duplicate fields, ``shapes`` for walking,
 ``scheme`` for finding the type of a kind. Invariant: ``decode(type(x), encode(x)) == x``.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, TypeVar
 
 import msgspec
 
+from knarr.api.free_form import FreeForm
 from knarr.api.quantity import Quantity, canonical
 from knarr.api.shapes import Shape, moment_fields, struct_fields
 from knarr.kit.clock import parse_rfc3339
@@ -29,9 +29,7 @@ __all__ = [
     "encode",
     "from_dict",
     "parse_json",
-    "strict_errors",
     "to_dict",
-    "unknown_fields",
 ]
 
 T = TypeVar("T")
@@ -57,6 +55,8 @@ class DecodeError(ValueError):
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, FreeForm):
+        return {**msgspec.to_builtins(value._known, enc_hook=_enc_hook), **value._rest}
     raise TypeError(f"cannot encode {type(value).__name__}")
 
 
@@ -67,7 +67,18 @@ def _dec_hook(expected: Any, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return canonical(repr(value))
         raise ValueError(f"cannot unmarshal {type(value).__name__} into Quantity")
+    if isinstance(expected, type) and issubclass(expected, FreeForm):
+        return _free_form(expected, value)
     raise NotImplementedError(f"no decoder for {expected!r}")
+
+
+def _free_form(cls: type[FreeForm], value: Any) -> FreeForm:
+    """What the schema names as a struct, the rest as it is."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, got {type(value).__name__}")
+    names = struct_fields(cls.KNOWN)
+    known = {key: item for key, item in value.items() if key in names}
+    return cls(from_dict(cls.KNOWN, known), {key: item for key, item in value.items() if key not in names})
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
@@ -261,102 +272,3 @@ def _check_moments(value: Any, shape: Shape, path: str) -> None:
         keys = enumerate(value) if shape.form == "list" else value.items()
         for key, item in keys:
             _check_moments(item, shape.element, f"{path}[{key}]")
-
-
-def unknown_fields(cls: type[msgspec.Struct], data: Any) -> list[str]:
-    """The paths of fields ``cls`` does not have, in the order they stand: ``spec.containers[0].foo``."""
-    shape = Shape("struct", cls)
-    if _all_known(data, shape):
-        return []
-    found: list[str] = []
-    _collect_unknown(data, shape, "", found)
-    return found
-
-
-def _all_known(value: Any, shape: Shape) -> bool:
-    """Whether there is no unknown field. The usual case, so it keeps no paths."""
-    if isinstance(value, dict):
-        if shape.form == "struct":
-            fields = struct_fields(shape.type)
-            for key, item in value.items():
-                inner = fields.get(key)
-                if inner is None or (isinstance(item, dict | list) and not _all_known(item, inner)):
-                    return False
-        elif shape.form == "map" and shape.element is not None:
-            return all(_all_known(item, shape.element) for item in value.values())
-    elif isinstance(value, list) and shape.element is not None:
-        element = shape.element
-        return all(_all_known(item, element) for item in value if isinstance(item, dict | list))
-    return True
-
-
-def _collect_unknown(value: Any, shape: Shape, path: str, found: list[str]) -> None:
-    if shape.form == "struct" and isinstance(value, dict):
-        fields = struct_fields(shape.type)
-        for key, item in value.items():
-            here = f"{path}.{key}" if path else key
-            if key not in fields:
-                found.append(here)
-            else:
-                _collect_unknown(item, fields[key], here, found)
-    elif shape.form == "list" and isinstance(value, list) and shape.element is not None:
-        for index, item in enumerate(value):
-            _collect_unknown(item, shape.element, f"{path}[{index}]", found)
-    elif shape.form == "map" and isinstance(value, dict) and shape.element is not None:
-        for key, item in value.items():
-            _collect_unknown(item, shape.element, f"{path}.{key}", found)
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object as it was written: with its duplicates."""
-
-
-class _DuplicateKey(Exception):
-    """There is at least one; which, a slower reading tells."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise _DuplicateKey
-    return result
-
-
-def duplicate_fields(data: bytes | str) -> list[str]:
-    """The paths of object keys written more than once. Raises ``DecodeError`` for what is no JSON."""
-    found: list[str] = []
-    try:
-        try:
-            json.loads(data, object_pairs_hook=_unique)
-        except _DuplicateKey:
-            _collect_duplicates(json.loads(data, object_pairs_hook=_Pairs), "", found)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError("", str(error)) from None
-    return found
-
-
-def _collect_duplicates(value: Any, path: str, found: list[str]) -> None:
-    if isinstance(value, _Pairs):
-        seen: set[str] = set()
-        for key, item in value:
-            here = f"{path}.{key}" if path else key
-            if key in seen and here not in found:
-                found.append(here)
-            seen.add(key)
-            _collect_duplicates(item, here, found)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _collect_duplicates(item, f"{path}[{index}]", found)
-
-
-def strict_errors(cls: type[msgspec.Struct], data: bytes | str) -> list[str]:
-    """What strict field validation has to say about a body, in upstream's words; empty if nothing.
-
-    Raises ``DecodeError`` for what is no JSON.
-    """
-    parsed = parse_json(data)
-    unknown = [f'unknown field "{path}"' for path in unknown_fields(cls, parsed)]
-    # Clients write compact JSON: if what was read writes back to the same bytes, nothing was there twice.
-    if _encoder.encode(parsed) == (data.encode() if isinstance(data, str) else data).strip():
-        return unknown
-    return [f'duplicate field "{path}"' for path in duplicate_fields(data)] + unknown

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
+from knarr.api.free_form import FreeForm
+
 __all__ = ["Shape", "moment_fields", "shape_of", "struct_fields"]
 
 
@@ -64,9 +66,27 @@ def _union_shape(options: tuple[Any, ...]) -> Shape:
     return Shape("leaf", real[0], nullable=nullable)
 
 
+class _Open(dict[str, Shape]):
+    """The fields of a kind that takes every further one as it is."""
+
+    def __missing__(self, name: str) -> Shape:
+        return _ANY
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name]
+
+
+_ANY = Shape("any", nullable=True)
+
+
 @cache
 def struct_fields(cls: type[msgspec.Struct]) -> dict[str, Shape]:
     """Wire name to shape."""
+    if issubclass(cls, FreeForm):
+        return _Open(struct_fields(cls.KNOWN))
     # The resolver msgspec itself uses: it understands forward references across the generated modules.
     return {field.encode_name: shape_of(field.type) for field in msgspec.structs.fields(cls)}
 
@@ -74,6 +94,8 @@ def struct_fields(cls: type[msgspec.Struct]) -> dict[str, Shape]:
 @cache
 def moment_fields(cls: type[msgspec.Struct]) -> tuple[tuple[str, Shape], ...]:
     """The fields, by attribute name, that are moments or lead to some."""
+    if issubclass(cls, FreeForm):
+        return moment_fields(cls.KNOWN)
     found = []
     for field in msgspec.structs.fields(cls):
         shape = shape_of(field.type)

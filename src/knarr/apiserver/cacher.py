@@ -151,6 +151,8 @@ class Cache:
     def scan(self, prefix: str, *, start: str = "") -> list[Entry]:
         """The entries whose key begins with ``prefix``, in order, from ``start`` on."""
         keys, entries = self._keys, self._entries
+        if not keys:
+            return []
         first = bisect_left(keys, max(prefix, start))
         # A key begins with the prefix exactly if it sorts before the prefix with its last letter raised by one.
         last = bisect_left(keys, prefix[:-1] + chr(ord(prefix[-1]) + 1), lo=first)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api import codec, protobuf
+from knarr.api import codec, protobuf, strict
 from knarr.api.errors import (
     StatusError,
     bad_request,
@@ -90,9 +90,9 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
     if level == "Ignore":
         return ""
     if isinstance(data, bytes):
-        found = codec.strict_errors(kind, data)
+        found = strict.strict_errors(kind, data)
     else:
-        found = [f'unknown field "{path}"' for path in codec.unknown_fields(kind, data)]
+        found = [f'unknown field "{path}"' for path in strict.unknown_fields(kind, data)]
     if not found:
         return ""
     if level == "Strict":

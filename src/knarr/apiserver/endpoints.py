@@ -349,9 +349,18 @@ class Endpoint:
         return Response(body=codec.encode(body))
 
     def _result(self, request: Request, result: Result, output: Output) -> Response:
-        response = self._answer(request, codec.encode(result.obj), result.obj, output)
+        response = self._answer(request, self._bytes(result), result.obj, output)
         response.status = 201 if result.created else 200
         return response
+
+    def _bytes(self, result: Result) -> bytes:
+        """The object's bytes: the watch cache's, if it still holds what was written."""
+        if result.written:
+            metadata = result.obj.metadata
+            entry = self.registry.cache.get(self.registry.key(metadata.namespace, metadata.name))
+            if entry is not None and str(entry.revision) == metadata.resourceVersion:
+                return self.registry.cache.head + entry.body
+        return codec.encode(result.obj)
 
     def _answer(self, request: Request, data: bytes, obj: Any | None, output: Output) -> Response:
         body = negotiation.render_object(

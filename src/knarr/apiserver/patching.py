@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api import codec
+from knarr.api import codec, strict
 from knarr.api import patch as patches
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import (
@@ -110,7 +110,7 @@ def _check_declared(request: Request, resource: Resource, content: dict[str, Any
         if problem:
             raise bad_request(problem)
         return
-    unknown = codec.unknown_fields(resource.type, content)
+    unknown = strict.unknown_fields(resource.type, content)
     if unknown:
         faults = [f".{path}: field not declared in schema" for path in unknown]
         listed = faults[0] if len(faults) == 1 else "errors:\n" + "\n".join(f"  {fault}" for fault in faults)

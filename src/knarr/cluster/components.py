@@ -149,6 +149,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             host=options.host,
             port=options.port,
             tls=server_tls(options.certificate, options.key, options.client_ca),
+            clock=clock,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run())

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+if TYPE_CHECKING:
+    from aiohttp import web
 
 __all__ = ["UpgradedConnection", "carry", "request_head"]
 
@@ -28,17 +29,25 @@ _NOT_PASSED_ON = frozenset({"host", "authorization", "content-length"})
 
 
 class UpgradedConnection:
-    """The client's side. aiohttp hands over what it reads as it would to its WebSocket parser."""
+    """The client's side: whoever owns the connection feeds what it reads; ``drain`` waits until the client takes
+    more, and raises ``ConnectionResetError`` when it has gone.
+    """
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        assert request.transport is not None
-        self._protocol = request.protocol
-        self._transport: Any = request.transport
+    def __init__(self, transport: Any, drain: Callable[[], Awaitable[None]]) -> None:
+        self._transport = transport
+        self._drain = drain
         self._chunks: list[bytes] = []
         self._size = 0
         self._ended = False
         self._wake = asyncio.Event()
-        self._protocol.set_parser(self)  # type: ignore[arg-type]
+
+    @classmethod
+    def of(cls, request: web.BaseRequest) -> UpgradedConnection:
+        """Take the connection of a request from aiohttp, which feeds it as it would its WebSocket parser."""
+        assert request.transport is not None
+        connection = cls(request.transport, request.protocol._drain_helper)
+        request.protocol.set_parser(connection)  # type: ignore[arg-type]
+        return connection
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         self._chunks.append(bytes(data))
@@ -69,7 +78,7 @@ class UpgradedConnection:
         if self._transport.is_closing():
             raise ConnectionResetError
         self._transport.write(data)
-        await self._protocol._drain_helper()
+        await self._drain()
 
     async def fail(self, text: str) -> None:
         """Answer the upgrade with a 500."""

@@ -5,7 +5,7 @@ what a client sends is what it gets back, and what is wrong is said with its pat
 
 import pytest
 
-from knarr.api import codec, scheme
+from knarr.api import codec, scheme, strict
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
@@ -110,7 +110,7 @@ def test_malformed_bytes_are_an_error_and_nothing_else(body):
     with pytest.raises(codec.DecodeError):
         codec.parse_json(body)
     with pytest.raises(codec.DecodeError):
-        codec.strict_errors(core.Pod, body)
+        strict.strict_errors(core.Pod, body)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_moments_of_every_form_are_taken():
 
 def test_strict_validation_finds_unknown_and_duplicate_fields():
     body = b'{"spec":{"containers":[{"foo":1}],"bar":1,"bar":2,"nodeSelector":{"any":"thing"}}}'
-    assert codec.strict_errors(core.Pod, body) == [
+    assert strict.strict_errors(core.Pod, body) == [
         'duplicate field "spec.bar"',
         'unknown field "spec.containers[0].foo"',
         'unknown field "spec.bar"',

@@ -3,7 +3,7 @@ are, at C speed.
 
 Each object with properties becomes a struct, built once per version of a definition. Everything is optional
 and None when absent, for a custom resource has no zero values.
-``x-kubernetes-preserve-unknown-fields`` and embedded resources stay plain data.
+``x-kubernetes-preserve-unknown-fields`` and embedded resources stay plain data; at the root it makes a ``FreeForm``.
 
 Neighbours: ``schema`` sets defaults and judges what types cannot say; ``custom`` puts both behind a resource.
 """
@@ -19,6 +19,7 @@ import msgspec
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.facts import FieldFacts
 from knarr.api.fields import Struct
+from knarr.api.free_form import FreeForm
 from knarr.api.meta import v1 as meta
 
 __all__ = ["build_type"]
@@ -26,9 +27,9 @@ __all__ = ["build_type"]
 _SCALARS: dict[str, Any] = {"string": str, "integer": int, "number": int | float, "boolean": bool}
 
 
-def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProps) -> type[msgspec.Struct]:
-    """The struct of one kind; ``FACTS`` on it and on its parts tell list types, as ``api.facts`` does for
-    built-in ones.
+def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProps) -> Any:
+    """The struct of one kind, or its ``FreeForm`` if the root preserves unknown fields; ``FACTS`` on it and on its parts
+    tell list types, as ``api.facts`` does for built-in ones.
     """
     members: list[Any] = [
         ("apiVersion", str, msgspec.field(default_factory=partial(str, api_version))),
@@ -37,7 +38,7 @@ def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProp
     ]
     own, facts = _members(kind, {k: v for k, v in schema.properties.items() if k not in _OWN})
     members += own
-    return msgspec.defstruct(
+    built = msgspec.defstruct(
         kind,
         members,
         bases=(Struct,),
@@ -46,6 +47,12 @@ def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProp
         namespace={"FACTS": facts},
         module=__name__,
     )
+    if not schema.xKubernetesPreserveUnknownFields:
+        return built
+    # Named fields come under their rules all the same; what has no name is kept.
+    fields = (*built.__struct_fields__, "_rest")
+    namespace = {"__slots__": (), "__module__": __name__, "KNOWN": built, "FACTS": facts}
+    return type(kind, (FreeForm,), {**namespace, "__struct_fields__": fields})
 
 
 _OWN = ("apiVersion", "kind", "metadata")

@@ -27,7 +27,7 @@ from knarr.api.core.pod_resources import is_sidecar
 from knarr.api.core.volume_validation import check_volumes
 from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, required
 from knarr.api.metadata import check_annotations
-from knarr.api.rules import each, labels, name_field, not_negative, one_of
+from knarr.api.rules import each, labels, name_field, not_negative, one_of, remembered
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
@@ -55,6 +55,7 @@ def check_pod(pod: core.Pod) -> list[FieldError]:
     return check_pod_spec("spec", pod.spec)
 
 
+@remembered
 def check_pod_spec(field: str, spec: core.PodSpec) -> list[FieldError]:
     by_name, faults = check_volumes(f"{field}.volumes", spec.volumes)
     faults += _check_containers(field, spec, by_name)

@@ -1,6 +1,6 @@
 """The chain of admission plug-ins, in upstream's order: all mutating ones, then all validating ones.
 
-A plug-in says by ``handles`` which requests concern it; one that refuses raises ``StatusError``. A plug-in that changed the
+A plug-in says by ``concerns`` which resources it has to do with; one that refuses raises ``StatusError``. A plug-in that changed the
 object from outside (a webhook, a policy) may ask for a second round: then every mutating plug-in runs once more, and sees by
 ``attributes.reinvocation`` that it is one.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from knarr.api.admission.v1 import GroupVersionKind, GroupVersionResource
 from knarr.api.scheme import Resource
@@ -116,6 +116,8 @@ class Plugin:
     """A plug-in; override what it needs."""
 
     name = ""
+    #: The resources (``pods``, ``roles.rbac.authorization.k8s.io``) it is asked about; of all, if it names none.
+    concerns: ClassVar[frozenset[str]] = frozenset()
 
     async def mutate(self, attributes: Attributes) -> None:
         """May change ``attributes.obj``."""
@@ -131,21 +133,31 @@ class Admission:
     """Plug-ins in order."""
 
     def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
-        self._mutating = [plugin for plugin in plugins if type(plugin).mutate is not Plugin.mutate]
-        self._validating = [plugin for plugin in plugins if type(plugin).validate is not Plugin.validate]
-        self._undoing = [plugin for plugin in plugins if type(plugin).abandoned is not Plugin.abandoned]
+        self._plugins = plugins
+        #: By resource: made when first asked, for there are as many as kinds.
+        self._asked: dict[tuple[str, str], _Asked] = {}
+
+    def _of(self, resource: Resource) -> _Asked:
+        key = (resource.group, resource.plural)
+        asked = self._asked.get(key)
+        if asked is None:
+            named = resource.group_resource
+            asked = _Asked([each for each in self._plugins if not each.concerns or named in each.concerns])
+            self._asked[key] = asked
+        return asked
 
     async def mutate(self, attributes: Attributes) -> None:
-        for plugin in self._mutating:
+        plugins = self._of(attributes.resource).mutating
+        for plugin in plugins:
             await plugin.mutate(attributes)
         again = attributes.reinvocation
         if again is not None and again.wanted:
             again.running = True
-            for plugin in self._mutating:
+            for plugin in plugins:
                 await plugin.mutate(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
-        for plugin in self._validating:
+        for plugin in self._of(attributes.resource).validating:
             await plugin.validate(attributes)
 
     async def admit(self, attributes: Attributes) -> Any:
@@ -155,5 +167,16 @@ class Admission:
         return attributes.obj
 
     async def abandoned(self, attributes: Attributes) -> None:
-        for plugin in self._undoing:
+        for plugin in self._of(attributes.resource).undoing:
             await plugin.abandoned(attributes)
+
+
+class _Asked:
+    """The plug-ins that one resource's writes go through."""
+
+    __slots__ = ("mutating", "undoing", "validating")
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.mutating = [plugin for plugin in plugins if type(plugin).mutate is not Plugin.mutate]
+        self.validating = [plugin for plugin in plugins if type(plugin).validate is not Plugin.validate]
+        self.undoing = [plugin for plugin in plugins if type(plugin).abandoned is not Plugin.abandoned]

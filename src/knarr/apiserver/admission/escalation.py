@@ -33,6 +33,7 @@ _FULL = (
 
 class Escalation(Plugin):
     name = "RBACEscalation"
+    concerns = frozenset(f"{plural}.{GROUP}" for plural in (*ROLES, *BINDINGS))
 
     def __init__(self) -> None:
         self._authorizer: RbacAuthorizer | None = None

@@ -18,6 +18,7 @@ from knarr.apiserver.registry.generic import GenericRegistry
 
 class LimitRanger(Plugin):
     name = "LimitRanger"
+    concerns = frozenset(("pods", "persistentvolumeclaims"))
 
     def __init__(self) -> None:
         self._ranges: GenericRegistry | None = None

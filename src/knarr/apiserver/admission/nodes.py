@@ -12,6 +12,7 @@ from knarr.apiserver.admission.pods import NOT_READY
 
 class TaintNodesByCondition(Plugin):
     name = "TaintNodesByCondition"
+    concerns = frozenset(("nodes",))
 
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation != "CREATE" or not attributes.is_("", "nodes"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from knarr.api.core import v1 as core
 from knarr.api.errors import forbidden
+from knarr.api.scheduling import v1 as scheduling
 from knarr.apiserver.admission.chain import Attributes, Plugin
 from knarr.apiserver.registry.generic import GenericRegistry
 
@@ -20,12 +21,29 @@ class Priority(Plugin):
     """Turns a priority class's name into a number."""
 
     name = "Priority"
+    concerns = frozenset(("pods",))
 
     def __init__(self) -> None:
         self._classes: GenericRegistry | None = None
+        #: The global default, and whether it has been looked for since a class changed.
+        self._default: scheduling.PriorityClass | None = None
+        self._default_known = False
 
     def use(self, classes: GenericRegistry) -> None:
         self._classes = classes
+        classes.cache.subscribers.append(lambda _change: self._forget())
+
+    def _forget(self) -> None:
+        self._default_known = False
+
+    def _global_default(self) -> scheduling.PriorityClass | None:
+        """The class of pods that name none; of several, the least."""
+        if not self._default_known:
+            assert self._classes is not None
+            defaults = [item for item in self._classes.objects() if item.globalDefault]
+            self._default = min(defaults, key=lambda item: item.value, default=None)
+            self._default_known = True
+        return self._default
 
     async def mutate(self, attributes: Attributes) -> None:
         if not attributes.creates("", "pods"):
@@ -40,9 +58,8 @@ class Priority(Plugin):
                 raise forbidden("", "pods", attributes.name, text)
             chosen = self._classes.cache.object(entry)
         else:
-            defaults = [item for item in self._classes.objects() if item.globalDefault]
-            if defaults:
-                chosen = min(defaults, key=lambda item: item.value)
+            chosen = self._global_default()
+            if chosen is not None:
                 spec.priorityClassName = chosen.metadata.name
         computed = chosen.value if chosen is not None else 0
         if spec.priority is not None and spec.priority != computed:
@@ -57,6 +74,7 @@ class DefaultTolerationSeconds(Plugin):
     """A pod stays five minutes on a node that is not ready, unless it says otherwise."""
 
     name = "DefaultTolerationSeconds"
+    concerns = frozenset(("pods",))
 
     async def mutate(self, attributes: Attributes) -> None:
         if not attributes.creates("", "pods"):
@@ -78,6 +96,17 @@ class PinnedImages(Plugin):
     """Warns of an image that may be another one tomorrow."""
 
     name = "PinnedImages"
+    concerns = frozenset(
+        (
+            "pods",
+            "replicationcontrollers",
+            "daemonsets.apps",
+            "deployments.apps",
+            "replicasets.apps",
+            "statefulsets.apps",
+            "jobs.batch",
+        )
+    )
 
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:

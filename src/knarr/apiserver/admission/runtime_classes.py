@@ -25,6 +25,7 @@ class RuntimeClasses(Plugin):
     """Fills in a new pod's overhead, node selector and tolerations from its class."""
 
     name = "RuntimeClass"
+    concerns = frozenset(("pods",))
 
     def __init__(self) -> None:
         self._classes: GenericRegistry | None = None

@@ -5,13 +5,19 @@ Upstream's counterpart is the ``ServiceAccount`` plug-in.
 
 from __future__ import annotations
 
+from functools import cache
+from hashlib import blake2b
+
+from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import forbidden
 from knarr.apiserver.admission.chain import Attributes, Plugin
 from knarr.apiserver.registry.generic import GenericRegistry
+from knarr.kit.chance import NAME_ALPHABET
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
+SUFFIX_LENGTH = 5
 #: Upstream's hour and seven seconds: the odd number marks tokens nobody asked a lifetime for.
 TOKEN_LIFETIME_S = 3607
 #: A new namespace's default account is made by a controller, so a pod that comes at once waits a moment for
@@ -21,6 +27,7 @@ LOOKUPS, LOOKUP_PAUSE_S = 20, 0.1
 
 class ServiceAccountAdmission(Plugin):
     name = "ServiceAccount"
+    concerns = frozenset(("pods",))
 
     def __init__(self) -> None:
         self._accounts: GenericRegistry | None = None
@@ -43,7 +50,7 @@ class ServiceAccountAdmission(Plugin):
         if wanted is None:
             wanted = account.automountServiceAccountToken
         if wanted is not False:
-            _mount_token(pod, attributes)
+            _mount_token(pod)
 
     async def _account(self, attributes: Attributes, name: str) -> core.ServiceAccount:
         assert self._accounts is not None
@@ -63,7 +70,7 @@ class ServiceAccountAdmission(Plugin):
         )
 
 
-def _mount_token(pod: core.Pod, attributes: Attributes) -> None:
+def _mount_token(pod: core.Pod) -> None:
     """Add the volume, and mount it wherever the pod mounts nothing of its own at that place."""
     containers = [*pod.spec.initContainers, *pod.spec.containers]
     lacking = [c for c in containers if all(mount.mountPath != MOUNT_PATH for mount in c.volumeMounts)]
@@ -71,42 +78,37 @@ def _mount_token(pod: core.Pod, attributes: Attributes) -> None:
         return
     name = next((volume.name for volume in pod.spec.volumes if volume.name.startswith(VOLUME_PREFIX)), "")
     if not name:
-        name = VOLUME_PREFIX + attributes.ctx.chance.suffix()
-        pod.spec.volumes = [*pod.spec.volumes, token_volume(name)]
+        name = VOLUME_PREFIX + _suffix(pod.spec)
+        volume = core.Volume(name=name, projected=codec.decode(core.ProjectedVolumeSource, _token_source()))
+        pod.spec.volumes = [*pod.spec.volumes, volume]
     for container in lacking:
         mount = core.VolumeMount(name=name, readOnly=True, mountPath=MOUNT_PATH)
         container.volumeMounts = [*container.volumeMounts, mount]
 
 
-def token_volume(name: str) -> core.Volume:
-    """Token, CA certificate and namespace in one projected volume."""
-    return core.Volume(
-        name=name,
-        projected=core.ProjectedVolumeSource(
-            defaultMode=0o644,
-            sources=[
-                core.VolumeProjection(
-                    serviceAccountToken=core.ServiceAccountTokenProjection(
-                        expirationSeconds=TOKEN_LIFETIME_S, path="token"
-                    )
-                ),
-                core.VolumeProjection(
-                    configMap=core.ConfigMapProjection(
-                        name="kube-root-ca.crt", items=[core.KeyToPath(key="ca.crt", path="ca.crt")]
-                    )
-                ),
-                core.VolumeProjection(
-                    downwardAPI=core.DownwardAPIProjection(
-                        items=[
-                            core.DownwardAPIVolumeFile(
-                                path="namespace",
-                                fieldRef=core.ObjectFieldSelector(
-                                    apiVersion="v1", fieldPath="metadata.namespace"
-                                ),
-                            )
-                        ]
-                    )
-                ),
-            ],
-        ),
+def _suffix(spec: core.PodSpec) -> str:
+    """As upstream's in looks; drawn from the specification and not by chance, so that pods of one template stay
+    alike and need not be judged one by one.
+    """
+    digest = blake2b(codec.encode(spec), digest_size=SUFFIX_LENGTH).digest()
+    return "".join(NAME_ALPHABET[byte % len(NAME_ALPHABET)] for byte in digest)
+
+
+@cache
+def _token_source() -> bytes:
+    """Token, CA certificate and namespace in one projected volume; as bytes, the cheapest way to a copy."""
+    token = core.ServiceAccountTokenProjection(expirationSeconds=TOKEN_LIFETIME_S, path="token")
+    authority = core.ConfigMapProjection(
+        name="kube-root-ca.crt", items=[core.KeyToPath(key="ca.crt", path="ca.crt")]
     )
+    own = core.ObjectFieldSelector(apiVersion="v1", fieldPath="metadata.namespace")
+    namespace = core.DownwardAPIProjection(items=[core.DownwardAPIVolumeFile(path="namespace", fieldRef=own)])
+    source = core.ProjectedVolumeSource(
+        defaultMode=0o644,
+        sources=[
+            core.VolumeProjection(serviceAccountToken=token),
+            core.VolumeProjection(configMap=authority),
+            core.VolumeProjection(downwardAPI=namespace),
+        ],
+    )
+    return codec.encode(source)

@@ -20,6 +20,7 @@ _FINALIZERS = {
 
 class DefaultStorageClass(Plugin):
     name = "DefaultStorageClass"
+    concerns = frozenset(("persistentvolumeclaims",))
 
     def __init__(self) -> None:
         self._classes: GenericRegistry | None = None
@@ -48,6 +49,7 @@ class DefaultStorageClass(Plugin):
 
 class StorageObjectInUseProtection(Plugin):
     name = "StorageObjectInUseProtection"
+    concerns = frozenset(("persistentvolumeclaims", "persistentvolumes"))
 
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation != "CREATE" or attributes.resource.group or attributes.subresource:

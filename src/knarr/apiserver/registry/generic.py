@@ -69,11 +69,12 @@ NAMESPACE_MISMATCH = "the namespace of the provided object does not match the na
 
 @dataclass(slots=True)
 class Result:
-    """An object as it now stands, and whether this request created it."""
+    """An object as it now stands, whether this request created it, and whether the store has it so."""
 
     obj: Any
     created: bool = False
     deleted: bool = False
+    written: bool = False
 
 
 class GenericRegistry:
@@ -180,7 +181,7 @@ class GenericRegistry:
         if ctx.dry_run:
             await release()
             await self.admission.abandoned(attributes)
-        return Result(obj, created=True)
+        return Result(obj, created=True, written=not ctx.dry_run)
 
     def _check(self, obj: Any, errors: list[Any]) -> None:
         if errors:
@@ -322,7 +323,7 @@ class GenericRegistry:
         except BaseException:
             await release()
             raise
-        return Result(obj)
+        return Result(obj, written=True)
 
     def _keep_identity(self, obj: Any, old: Any) -> None:
         """What no client may change: who the object is, since when, and that it is being deleted."""

@@ -27,7 +27,7 @@ async def tunnel(request: web.BaseRequest, url: str) -> web.StreamResponse:
     assert target.hostname and target.port, "the runtime gives out whole URLs"
     path = f"{target.path}?{target.query}" if target.query else target.path
     head = request_head(request.method, path, target.netloc, request.headers.items())
-    await carry(UpgradedConnection(request), head, host=target.hostname, port=target.port)
+    await carry(UpgradedConnection.of(request), head, host=target.hostname, port=target.port)
     # The connection is gone; aiohttp still wants something to finish with.
     finished = web.Response()
     finished.force_close()
