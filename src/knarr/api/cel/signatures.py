@@ -128,11 +128,16 @@ class Functions:
     """Every function an environment has, by name and by whether it is a member."""
 
     def __init__(self, functions: Iterable[Function] = ()) -> None:
+        self._all = list(functions)
         self._held: dict[tuple[str, bool], list[Overload]] = {}
-        for each in functions:
+        for each in self._all:
             for overload in each.overloads:
                 key = (overload.signature.name, overload.signature.member)
                 self._held.setdefault(key, []).append(overload)
+
+    def functions(self) -> list[Function]:
+        """All of them, for an environment that has more."""
+        return self._all
 
     def find(self, name: str, *, member: bool) -> list[Overload]:
         return self._held.get((name, member), [])
