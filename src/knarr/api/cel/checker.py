@@ -213,9 +213,8 @@ class Checker:
             return given
         held, new = self._types.resolve(so_far), self._types.resolve(given)
         joined = self._types.join(held, new)
-        unlike = (held.kind == "dyn") != (new.kind == "dyn")
-        unlike |= joined.kind == "dyn" and held.kind not in _DYNAMIC and new.kind not in _DYNAMIC
-        if unlike and not self._mixed and "error" not in (held.kind, new.kind) and "param" not in (held.kind, new.kind):
+        unlike = held != new if _settled(held) and _settled(new) else joined.kind == "dyn"
+        if unlike and not self._mixed and not {held.kind, new.kind} & {"error", "param"}:
             self._mismatch(node, held, new)
         return joined
 
@@ -315,6 +314,11 @@ class Checker:
                 text = f"expected type of field '{name}' is '{wanted}' but provided type is '{self._shown(given)}'"
                 self._fault(position, text)
         return Type("object", node.name)
+
+
+def _settled(one: Type) -> bool:
+    """Whether nothing of the type is still to be found out."""
+    return one.kind not in ("param", "error") and all(map(_settled, one.params))
 
 
 def _qualified(node: Node) -> str | None:
