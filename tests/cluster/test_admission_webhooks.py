@@ -428,3 +428,74 @@ def test_old_reviews_are_spoken_with_webhooks_that_know_no_other(knarr_cluster: 
         assert made["metadata"]["labels"]["old"] == "yes"
 
     knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)
+
+
+def test_a_webhook_that_is_down_does_not_keep_the_server_from_starting_again(knarr_cluster: ClusterRunner) -> None:
+    webhooks = InProcessWebhooks()
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await configure(cluster, "Mutating", hook("/down", EVERYTHING))
+        error = await refused(send(cluster, "POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "a"}}))
+        assert "connect: connection refused" in str(error)
+        # What the server keeps up to date by itself was changed while it was away.
+        key = "/registry/services/endpoints/default/kubernetes"
+        held = await cluster.store.range(key)
+        for item in held.items:
+            await cluster.store.delete(item.key, expected=item.mod_revision)
+        async with InProcessCluster(**API_ONLY, store=cluster.store, clock=cluster.clock, webhooks=webhooks) as again:
+            error = await refused(send(again, "POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "a"}}))
+            assert "connect: connection refused" in str(error)
+
+    knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)
+
+
+def test_a_custom_object_is_judged_in_the_version_the_webhook_names(knarr_cluster: ClusterRunner) -> None:
+    webhooks = InProcessWebhooks()
+
+    async def judge(review: Review) -> Review:
+        size = review["request"]["object"]["size"]
+        return allowed(review) if size == "small" else denied(review, f"not {size}")
+
+    async def convert(review: Review) -> Review:
+        request = review["request"]
+        done = []
+        for each in request["objects"]:
+            new = {**each, "apiVersion": request["desiredAPIVersion"]}
+            if new["apiVersion"].endswith("v2"):
+                new["spec"] = {"size": new.pop("size", "")}
+            else:
+                new["size"] = new.pop("spec", {}).get("size", "")
+            done.append(new)
+        response = {"uid": request["uid"], "convertedObjects": done, "result": {"status": "Success"}}
+        return {"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response": response}
+
+    webhooks.serve(HOST, "/judge", judge)
+    webhooks.serve(HOST, "/convert", convert)
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        text = {"type": "string"}
+        nested = {"type": "object", "properties": {"size": text}}
+        versions = [
+            {"name": name, "served": True, "storage": name == "v1", "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}}
+            for name, properties in (("v1", {"size": text}), ("v2", {"spec": nested}))
+        ]
+        conversion = {"strategy": "Webhook", "webhook": {"clientConfig": {"url": f"https://{HOST}/convert"}, "conversionReviewVersions": ["v1"]}}
+        spec = {"group": "example.com", "scope": "Namespaced", "names": {"plural": "cars", "kind": "Car"}, "versions": versions, "conversion": conversion}
+        await send(cluster, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"metadata": {"name": "cars.example.com"}, "spec": spec})
+        cars = "/apis/example.com/v2/namespaces/default/cars"
+
+        async def served() -> bool:
+            return bool((await cluster.client.raw("GET", cars)).status == 200)
+
+        await cluster.wait_for(served)
+        old = {"operations": ["*"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["cars"]}
+        await configure(cluster, "Validating", hook("/judge", old))
+        body = {"apiVersion": "example.com/v2", "kind": "Car", "metadata": {"name": "a"}, "spec": {"size": "large"}}
+        error = await refused(send(cluster, "POST", cars, body))
+        assert str(error) == 'admission webhook "judge.example.com" denied the request: not large'
+        made = await send(cluster, "POST", cars, {**body, "spec": {"size": "small"}})
+        assert made["spec"] == {"size": "small"}
+        asked = webhooks.called("/judge")[-1].request
+        assert asked["kind"]["version"] == "v1" and asked["requestKind"]["version"] == "v2"
+
+    knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)

@@ -216,3 +216,43 @@ def test_a_namespace_takes_its_custom_objects_along(knarr_cluster: ClusterRunner
         assert body(await cluster.client.raw("GET", f"{ROOT}/v1/crontabs"))["items"] == []
 
     knarr_cluster.run(scenario)
+
+
+def test_the_status_alone_is_written_through_its_sub_resource_and_judged(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.apply(DEFINITION.replace("phase: {type: string}", "phase: {type: string, enum: [Good, Bad]}"))
+
+        async def served() -> bool:
+            return (await cluster.client.raw("GET", PATH)).status == 200
+
+        await cluster.wait_for(served)
+        metadata = {"name": "c", "labels": {"a": "b"}}
+        made = {"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": metadata, "spec": {"cronSpec": "* * * * *"}}
+        assert (await send(cluster, "POST", PATH, made))[0] == 201
+        merge = "application/merge-patch+json"
+        change = {"metadata": {"labels": {"a": "c"}}, "spec": {"replicas": 9}, "status": {"phase": "Good"}}
+        status, held = await send(cluster, "PATCH", f"{PATH}/c/status", change, merge)
+        assert status == 200 and held["status"] == {"phase": "Good"}
+        assert held["metadata"]["labels"] == {"a": "b"} and held["spec"]["replicas"] == 1
+        status, refused = await send(cluster, "PATCH", f"{PATH}/c/status", {"status": {"phase": "Odd"}}, merge)
+        assert status == 422 and refused["details"]["causes"][0]["field"] == "status.phase"
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def test_a_kind_whose_schema_has_no_status_takes_an_update_of_it_and_keeps_nothing(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        without = DEFINITION.replace("          status:\n            type: object\n            properties: {phase: {type: string}}\n", "")
+        assert without != DEFINITION
+        await cluster.apply(without)
+
+        async def served() -> bool:
+            return (await cluster.client.raw("GET", PATH)).status == 200
+
+        await cluster.wait_for(served)
+        made = {"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "c"}, "spec": {"cronSpec": "* * * * *"}}
+        assert (await send(cluster, "POST", PATH, made))[0] == 201
+        status, held = await send(cluster, "PATCH", f"{PATH}/c/status", {"status": {"phase": "x"}}, "application/merge-patch+json")
+        assert status == 200 and "status" not in held
+
+    knarr_cluster.run(scenario, nodes=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -110,7 +111,7 @@ def test_the_same_seed_gives_the_same_run_in_another_process(knarr_cluster: Clus
         "print(ClusterRunner().run(busy_life, nodes=3, seed=5))"
     )
     # Another order of sets of strings must not matter either.
-    environment = {"PYTHONHASHSEED": "12345"}
+    environment = {"PYTHONHASHSEED": "12345", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from knarr.api.codec import DecodeError, encode, parse_json
+from knarr.api.free_form import FreeForm
 from knarr.api.shapes import Shape, struct_fields
 
 __all__ = ["strict_errors", "unknown_fields"]
@@ -75,7 +76,8 @@ def _twin(cls: type[msgspec.Struct]) -> Any:
         (f"f{number}", _twin_type(shape), msgspec.field(default=None, name=name))
         for number, (name, shape) in enumerate(struct_fields(cls).items())
     ]
-    return msgspec.defstruct(cls.__name__, members, forbid_unknown_fields=True, gc=False)
+    closed = not issubclass(cls, FreeForm)
+    return msgspec.defstruct(cls.__name__, members, forbid_unknown_fields=closed, gc=False)
 
 
 def _twin_type(shape: Shape) -> Any:

@@ -104,7 +104,8 @@ def validate_update(new: Any, old: Any, *, subresource: str = "") -> list[FieldE
     cls: Any = type(new)
     faults = check_metadata_update(new.metadata, old.metadata)
     if subresource == "status":
-        return faults
+        custom = getattr(cls, "CUSTOM", None)
+        return faults if custom is None else faults + list(custom.check(new))
     rules = _rules(cls)
     change = rules.by_subresource.get(subresource, rules.update)
     return faults + change(new, old)

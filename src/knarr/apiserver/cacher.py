@@ -172,6 +172,10 @@ class Cache:
 
     def entry(self, kv: KeyValue) -> Entry:
         """An entry from a stored value, also one that somebody else wrote into the store."""
+        held = self._entries.get(kv.key)
+        if held is not None and held.revision == kv.mod_revision:
+            # A page of a list mostly meets what is still current.
+            return held
         return self._make(kv.key, kv.value, kv.mod_revision, normalize=self._schema_changes)
 
     def _make(self, key: str, value: bytes, revision: int, *, normalize: bool) -> Entry:

@@ -38,6 +38,7 @@ log = get_logger("custom-resources")
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 #: Between two looks at objects that do not go yet.
 CLEANUP_PAUSE_S = 0.2
+RETRY_PAUSE_S = 1.0
 
 #: After faults of these kinds the rules of a definition are not asked: the object may be far from what they count on.
 BLOCKING = frozenset(
@@ -74,6 +75,15 @@ class CustomStrategy(Strategy):
         obj.metadata.generation = old.metadata.generation
         if self._desired(obj) != self._desired(old):
             obj.metadata.generation = (old.metadata.generation or 0) + 1
+
+    def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
+        """Of a custom object the status alone is written this way, not even labels; and not that, if the schema has none."""
+        changed = codec.copy(old)
+        changed.metadata.resourceVersion = obj.metadata.resourceVersion
+        changed.metadata.managedFields = obj.metadata.managedFields
+        if hasattr(obj, "status"):
+            changed.status = obj.status
+        return changed
 
     def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
         """The rules of the definition's author, asked last: they count on an object that is sound otherwise."""
@@ -155,7 +165,10 @@ class CustomResources:
             await self._reconcile(name)
         except StatusError as error:
             log.warning("definition not settled", name=name, error=error)
-            if error.code == 409:
+            if error.code == 409 or error.code >= 500:
+                if error.code >= 500:
+                    # A conversion webhook that is down, or the store: soon again, but not at once.
+                    await self._clock.sleep(RETRY_PAUSE_S)
                 self._waiting[name] = None
         except Exception as error:
             log.exception("definition not settled", name=name, error=error)

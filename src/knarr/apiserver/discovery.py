@@ -9,7 +9,6 @@ Upstream's counterpart is ``apiserver/pkg/endpoints/discovery``.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,41 +16,20 @@ import msgspec
 
 from knarr.api.errors import not_acceptable
 from knarr.api.scheme import Resource, SubResource
+from knarr.apiserver.aggregation.aggregator import RemoteVersion
+from knarr.apiserver.aggregation.priorities import Priority, priority_of, version_order
 from knarr.apiserver.request import Request, Response
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
-#: Groups in upstream's order of preference (higher first); kubectl lists resources in this order.
-_PRIORITY = (
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-)
-
-
 class Discovery:
-    """Discovery documents for a set of resources."""
+    """Discovery documents for a set of resources, and for what other servers serve."""
 
-    def __init__(self, resources: Sequence[Resource], *, server_address: str) -> None:
+    def __init__(
+        self, resources: Sequence[Resource], *, server_address: str, remote: Sequence[RemoteVersion] = ()
+    ) -> None:
         self._server_address = server_address
+        self._remote = {(each.group, each.version): each for each in remote}
         self._by_version: dict[tuple[str, str], list[Resource]] = {}
         for resource in resources:
             self._by_version.setdefault((resource.group, resource.version), []).append(resource)
@@ -111,14 +89,24 @@ class Discovery:
             path: (data, f'"{hashlib.sha256(data).hexdigest().upper()}"') for path, data in encoded.items()
         }
 
+    def _priority(self, group: str, version: str) -> Priority:
+        remote = self._remote.get((group, version))
+        if remote is None:
+            return priority_of(group, version)
+        return (remote.api_service.spec.groupPriorityMinimum, remote.api_service.spec.versionPriority)
+
     def _groups(self) -> list[str]:
-        found = {group for group, _ in self._by_version if group}
-        known = [group for group in _PRIORITY if group in found]
-        return known + sorted(found - set(known))
+        """Highest priority first; a group has that of its highest version."""
+        highest: dict[str, int] = {}
+        for group, version in (*self._by_version, *self._remote):
+            if group:
+                highest[group] = max(highest.get(group, 0), self._priority(group, version)[0])
+        return sorted(highest, key=lambda group: (-highest[group], group))
 
     def _versions(self, group: str) -> list[str]:
         """A group's versions, the preferred one first."""
-        return sorted((version for g, version in self._by_version if g == group), key=_preference)
+        found = {version for g, version in (*self._by_version, *self._remote) if g == group}
+        return sorted(found, key=lambda version: (-self._priority(group, version)[1], version_order(version)))
 
     def _group(self, group: str) -> dict[str, Any]:
         versions = [
@@ -127,27 +115,17 @@ class Discovery:
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
     def _discovery_group(self, group: str) -> dict[str, Any]:
-        versions = [
-            {
-                "version": version,
-                "resources": [_discovery_row(resource) for resource in self._by_version[(group, version)]],
-                "freshness": "Current",
-            }
-            for version in self._versions(group)
-        ]
+        versions = [self._discovery_version(group, version) for version in self._versions(group)]
         return {"metadata": {"name": group} if group else {}, "versions": versions}
 
-
-_VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?")
-
-
-def _preference(version: str) -> tuple[int, int, int, str]:
-    """Stable before beta before alpha, the higher number first; anything else last, by name."""
-    match = _VERSION.fullmatch(version)
-    if match is None:
-        return (3, 0, 0, version)
-    major, stage, minor = match.groups()
-    return ({None: 0, "beta": 1, "alpha": 2}[stage], -int(major), -int(minor or 0), version)
+    def _discovery_version(self, group: str, version: str) -> dict[str, Any]:
+        remote = self._remote.get((group, version))
+        if remote is None:
+            rows = [_discovery_row(resource) for resource in self._by_version[(group, version)]]
+        else:
+            rows = _discovery_rows_of(remote)
+        fresh = remote is None or remote.available
+        return {"version": version, "resources": rows, "freshness": "Current" if fresh else "Stale"}
 
 
 def _aggregated(groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -220,3 +198,27 @@ def _discovery_row(resource: Resource) -> dict[str, Any]:
     if subresources:
         row["subresources"] = subresources
     return row
+
+
+def _discovery_rows_of(remote: RemoteVersion) -> list[dict[str, Any]]:
+    """Another server's APIResourceList in the form of aggregated discovery."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in remote.rows:
+        name, _, sub = row["name"].partition("/")
+        kind = {
+            "group": row.get("group") or remote.group,
+            "version": row.get("version") or remote.version,
+            "kind": row.get("kind", ""),
+        }
+        if sub:
+            own = found.setdefault(name, {"resource": name})
+            part = {"subresource": sub, "responseKind": kind, "verbs": row.get("verbs", [])}
+            own.setdefault("subresources", []).append(part)
+            continue
+        own = found.setdefault(name, {"resource": name})
+        own["responseKind"] = kind
+        own["scope"] = "Namespaced" if row.get("namespaced") else "Cluster"
+        own["singularResource"] = row.get("singularName", "")
+        own["verbs"] = row.get("verbs", [])
+        own |= {key: row[key] for key in ("shortNames", "categories") if row.get(key)}
+    return list(found.values())

@@ -236,7 +236,7 @@ class Endpoint:
         obj = decode_object(request, self.resource, self.resource.type)
         self._place(request, obj)
         result = await self.registry.create(self.context(request), obj)
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     def _place(self, request: Request, obj: Any) -> None:
         """The object belongs where the path says. Raises ``StatusError`` 400 where it says otherwise."""
@@ -276,7 +276,7 @@ class Endpoint:
             subresource=subresource,
             may_create=self.registry.strategy.create_on_update and not subresource,
         )
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def _apply(self, request: Request, subresource: str) -> Response:
         """A server-side apply: PATCH with ``application/apply-patch+yaml``."""
@@ -300,7 +300,7 @@ class Endpoint:
         result = await self.registry.update(
             context, namespace, request.info.name, mutate, subresource=subresource, may_create=not subresource
         )
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def patch(self, request: Request, subresource: str = "") -> Response:
         if media_type(request) == APPLY_PATCH:
@@ -321,7 +321,7 @@ class Endpoint:
         result = await self.registry.update(
             self.context(request), namespace, request.info.name, mutate, subresource=subresource
         )
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def delete(self, request: Request) -> Response:
         output = negotiation.choose(request.headers.get("accept", ""))
@@ -330,7 +330,7 @@ class Endpoint:
         result = await self.registry.delete(self.context(request), namespace, request.info.name, options)
         if result.deleted and not self.registry.strategy.returns_deleted:
             return Response(body=codec.encode(_deleted_status(self.resource, result.obj)))
-        return self._result(request, result, output)
+        return await self._result(request, result, output)
 
     async def delete_collection(self, request: Request) -> Response:
         options = delete_options(request)
@@ -348,17 +348,22 @@ class Endpoint:
         }
         return Response(body=codec.encode(body))
 
-    def _result(self, request: Request, result: Result, output: Output) -> Response:
-        response = self._answer(request, self._bytes(result), result.obj, output)
+    async def _result(self, request: Request, result: Result, output: Output) -> Response:
+        response = self._answer(request, await self._bytes(result), result.obj, output)
         response.status = 201 if result.created else 200
         return response
 
-    def _bytes(self, result: Result) -> bytes:
-        """The object's bytes: the watch cache's, if it still holds what was written."""
+    async def _bytes(self, result: Result) -> bytes:
+        """The object's bytes: the watch cache's, if it still holds what was written.
+
+        What a webhook converted to be stored is read back through it, as upstream does: its answer is what readers get.
+        """
         if result.written:
             metadata = result.obj.metadata
             entry = self.registry.cache.get(self.registry.key(metadata.namespace, metadata.name))
             if entry is not None and str(entry.revision) == metadata.resourceVersion:
+                if self.registry.cache.converter is not None:
+                    await self.registry.cache.converter.settle([entry])
                 return self.registry.cache.head + entry.body
         return codec.encode(result.obj)
 

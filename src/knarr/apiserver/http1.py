@@ -30,6 +30,7 @@ import httptools
 
 from knarr.api import codec
 from knarr.api.errors import request_entity_too_large
+from knarr.apiserver.authentication.impersonation import HEADER_PREFIX
 from knarr.apiserver.decoding import MAX_BODY_BYTES
 from knarr.apiserver.request import Query, Request, Response, Tunnel, UserInfo
 from knarr.kit.clock import Clock
@@ -71,6 +72,8 @@ class Connections:
         self.identify = identify
         self.open: set[Connection] = set()
         self.names: dict[bytes, str] = {}
+        #: Whether a client has ever acted as somebody else: only then are such lines looked for.
+        self.impersonating = False
         self._date = ""
         self._date_until_s = 0.0
 
@@ -90,6 +93,8 @@ class Connections:
         known = self.names.get(raw)
         if known is None:
             known = raw.decode("latin-1").lower()
+            if known.startswith(HEADER_PREFIX):
+                self.impersonating = True
             if len(self.names) < MAX_KNOWN_NAMES:
                 self.names[raw] = known
         return known
@@ -269,7 +274,7 @@ class Connection(asyncio.Protocol):
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         path, marked, query = target.partition("?")
         upgrading = "upgrade" in headers.get("connection", "").lower()
-        return Request(
+        request = Request(
             method=self._parser.get_method().decode("latin-1"),
             path=unquote(path) if "%" in path else path,
             raw_path=target,
@@ -281,6 +286,10 @@ class Connection(asyncio.Protocol):
             can_tunnel=upgrading,
             raw_headers=[(n.decode("latin-1"), v.decode("latin-1")) for n, v in self._headers] if upgrading else [],
         )
+        if self._shared.impersonating:
+            lines = ((self._shared.name(name), value.decode("utf-8", "surrogateescape")) for name, value in self._headers)
+            request.impersonation = [line for line in lines if line[0].startswith(HEADER_PREFIX)]
+        return request
 
     # Answering.
 

@@ -12,6 +12,7 @@ import contextlib
 import ssl
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
 from knarr.apiserver.http1 import Connections
@@ -30,12 +31,13 @@ MAX_KNOWN_PEERS = 4096
 
 
 class Listener:
-    """Serves ``server`` on one address."""
+    """Serves ``server`` on one address; with port 0 on a free one, which ``port`` then says once ``listening``."""
 
     def __init__(self, server: APIServer, *, host: str, port: int, tls: ssl.SSLContext, clock: Clock) -> None:
         self._server = server
         self._host = host
-        self._port = port
+        self.port = port
+        self.listening = asyncio.Event()
         self._tls = tls
         self._clock = clock
         self._connections = Connections(server.handle, clock=clock, identify=PeerReader().read)
@@ -44,8 +46,10 @@ class Listener:
         """Listen until cancelled; then let requests under way finish for a moment."""
         loop = asyncio.get_running_loop()
         listening = await loop.create_server(
-            self._connections, self._host, self._port, ssl=self._tls, backlog=1024
+            self._connections, self._host, self.port, ssl=self._tls, backlog=1024
         )
+        self.port = listening.sockets[0].getsockname()[1]
+        self.listening.set()
         try:
             while True:
                 await self._clock.sleep(LOOK_S)
@@ -74,7 +78,10 @@ class PeerReader:
 
 
 def _identity(der: bytes) -> UserInfo | None:
-    subject = x509.load_der_x509_certificate(der).subject
+    certificate = x509.load_der_x509_certificate(der)
+    subject = certificate.subject
     names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return UserInfo(names[0], groups) if names else None
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    extra = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={fingerprint}",)}
+    return UserInfo(names[0], groups, extra=extra) if names else None

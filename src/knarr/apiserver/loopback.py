@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 from urllib.parse import unquote, urlencode
 
+from knarr.apiserver.authentication.impersonation import impersonation_lines
 from knarr.apiserver.request import Query as ServerQuery
 from knarr.apiserver.request import Request, Tunnel, UserInfo
 from knarr.apiserver.server import APIServer
@@ -40,6 +41,7 @@ class LoopbackTransport:
             body=body,
             remote="loopback",
             peer=self._user,
+            impersonation=impersonation_lines(headers) if headers else [],
         )
 
     async def request(

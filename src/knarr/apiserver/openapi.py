@@ -26,6 +26,7 @@ from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.facts import definitions, names_by_kind
 from knarr.api.scheme import Resource, folder_of
+from knarr.apiserver.aggregation.aggregator import RemoteVersion
 from knarr.apiserver.request import Request, Response
 
 Schema = dict[str, Any]
@@ -48,8 +49,11 @@ _ACTION_NAMES = {"create": "post", "update": "put"}
 class OpenAPI:
     """Serves ``/openapi/v2``, ``/openapi/v3`` and the documents below it."""
 
-    def __init__(self, resources: Sequence[Resource], *, version: str) -> None:
+    def __init__(
+        self, resources: Sequence[Resource], *, version: str, remote: Sequence[RemoteVersion] = ()
+    ) -> None:
         self._resources = resources
+        self._remote = [each for each in remote if each.openapi_url]
         self._version = version
         self._made: dict[str, tuple[bytes, str]] = {}
 
@@ -98,8 +102,14 @@ class OpenAPI:
         digest = hashlib.sha256(f"{self._version} {served}".encode()).hexdigest().upper()
         return {
             "paths": {
-                root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
-                for root in sorted(self._roots())
+                **{
+                    root: {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
+                    for root in sorted(self._roots())
+                },
+                **{
+                    f"apis/{each.group}/{each.version}": {"serverRelativeURL": each.openapi_url}
+                    for each in self._remote
+                },
             }
         }
 

@@ -12,18 +12,21 @@ access reviews from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from knarr.api.rbac import v1 as rbac
+from knarr.apiserver.authorization.decision import NO_OPINION, Decision
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import RequestInfo, UserInfo
 
 SUPERUSERS = "system:masters"
+GROUP = "rbac.authorization.k8s.io"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, gc=False):
     """What is asked. Either a resource or, with ``path`` set, a URL that is none."""
 
     verb: str
@@ -33,20 +36,58 @@ class Question:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    version: str = ""
+    fields: str = ""
+    """The field selector of a list or watch: a node may list its own pods."""
 
     @classmethod
     def of(cls, info: RequestInfo, path: str) -> Question:
         if not info.is_resource:
             return cls(verb=info.verb, path=path)
-        return cls(info.verb, info.group, info.resource, info.subresource, info.namespace, info.name)
+        return cls(
+            info.verb,
+            info.group,
+            info.resource,
+            info.subresource,
+            info.namespace,
+            info.name,
+            "",
+            info.version,
+            info.field_selector,
+        )
+
+
+@dataclass(slots=True)
+class _Grant:
+    """The rules a binding gives to one of its subjects; None where the role it names is not there."""
+
+    rules: Sequence[rbac.PolicyRule] | None
+    binding: rbac.ClusterRoleBinding | rbac.RoleBinding
+    subject: rbac.Subject
+    _decision: Decision | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What it comes to, made once: a grant decides many requests."""
+        if self._decision is None:
+            self._decision = Decision(allowed=True, reason=f"RBAC: allowed by {self}")
+        return self._decision
+
+    def __str__(self) -> str:
+        """As upstream describes a binding in its reasons."""
+        held, about = self.binding, self.subject
+        namespace = held.metadata.namespace
+        kind, name = ("RoleBinding", f"{held.metadata.name}/{namespace}") if namespace else ("ClusterRoleBinding", held.metadata.name)
+        who = f"{about.name}/{about.namespace or namespace}" if about.kind == "ServiceAccount" else about.name
+        return f'{kind} "{name}" of {held.roleRef.kind} "{held.roleRef.name}" to {about.kind} "{who}"'
 
 
 @dataclass(slots=True)
 class _Tables:
-    """The rules each subject has: everywhere, and by namespace. A subject is ``User:x``, ``Group:x``."""
+    """The grants each subject has: everywhere, and by namespace. A subject is ``User:x``, ``Group:x``."""
 
-    everywhere: dict[str, list[rbac.PolicyRule]] = field(default_factory=dict)
-    within: dict[tuple[str, str], list[rbac.PolicyRule]] = field(default_factory=dict)
+    everywhere: dict[str, list[_Grant]] = field(default_factory=dict)
+    within: dict[tuple[str, str], list[_Grant]] = field(default_factory=dict)
 
 
 class RbacAuthorizer:
@@ -74,10 +115,35 @@ class RbacAuthorizer:
     def allowed(self, user: UserInfo, question: Question) -> bool:
         if SUPERUSERS in user.groups:
             return True
-        return any(_covers(rule, question) for rule in self.rules_for(user, question.namespace))
+        return self._granting(user, question) is not None
+
+    def decide(self, user: UserInfo, question: Question) -> Decision:
+        """As ``allowed``, and why; of a refusal only which roles were named and are missing."""
+        grant = self._granting(user, question)
+        if grant is not None:
+            return grant.decision
+        problems = [_missing(each) for each in self._grants(user, question.namespace) if each.rules is None]
+        if not problems:
+            return NO_OPINION
+        text = problems[0] if len(problems) == 1 else f"[{', '.join(dict.fromkeys(problems))}]"
+        return Decision(reason=f"RBAC: {text}")
+
+    def unknown_rules(self, user: UserInfo) -> str:
+        return ""
+
+    def _granting(self, user: UserInfo, question: Question) -> _Grant | None:
+        for grant in self._grants(user, question.namespace):
+            for rule in grant.rules or ():
+                if covers_question(rule, question):
+                    return grant
+        return None
 
     def rules_for(self, user: UserInfo, namespace: str) -> Iterable[rbac.PolicyRule]:
         """Every rule that speaks for ``user``, everywhere and in ``namespace``."""
+        for grant in self._grants(user, namespace):
+            yield from grant.rules or ()
+
+    def _grants(self, user: UserInfo, namespace: str) -> Iterator[_Grant]:
         if self._tables is None:
             self._tables = self._gather()
         tables = self._tables
@@ -101,17 +167,19 @@ class RbacAuthorizer:
         cluster_roles = {role.metadata.name: role.rules for role in self._cluster_roles.objects()}
         roles = {(role.metadata.namespace, role.metadata.name): role.rules for role in self._roles.objects()}
         for binding in self._cluster_role_bindings.objects():
-            rules = cluster_roles.get(binding.roleRef.name, [])
+            rules = cluster_roles.get(binding.roleRef.name)
             for subject in binding.subjects:
-                tables.everywhere.setdefault(_subject(subject, ""), []).extend(rules)
+                grant = _Grant(rules, binding, subject)
+                tables.everywhere.setdefault(_subject(subject, ""), []).append(grant)
         for binding in self._role_bindings.objects():
             namespace = binding.metadata.namespace
             if binding.roleRef.kind == "ClusterRole":
-                rules = cluster_roles.get(binding.roleRef.name, [])
+                rules = cluster_roles.get(binding.roleRef.name)
             else:
-                rules = roles.get((namespace, binding.roleRef.name), [])
+                rules = roles.get((namespace, binding.roleRef.name))
             for subject in binding.subjects:
-                tables.within.setdefault((namespace, _subject(subject, namespace)), []).extend(rules)
+                grant = _Grant(rules, binding, subject)
+                tables.within.setdefault((namespace, _subject(subject, namespace)), []).append(grant)
         return tables
 
 
@@ -121,7 +189,13 @@ def _subject(subject: rbac.Subject, namespace: str) -> str:
     return f"{subject.kind}:{subject.name}"
 
 
-def _covers(rule: rbac.PolicyRule, question: Question) -> bool:
+def _missing(grant: _Grant) -> str:
+    reference = grant.binding.roleRef
+    return f'{reference.kind.lower()}.{GROUP} "{reference.name}" not found'
+
+
+def covers_question(rule: rbac.PolicyRule, question: Question) -> bool:
+    """Whether a rule allows what is asked."""
     if not _among(rule.verbs, question.verb):
         return False
     if question.path:
@@ -149,8 +223,13 @@ def url_matches(pattern: str, path: str) -> bool:
     return pattern == path or (pattern.endswith("*") and path.startswith(pattern[:-1]))
 
 
-def refusal(user: UserInfo, question: Question) -> str:
-    """Upstream's sentence for what was not allowed."""
+def refusal(user: UserInfo, question: Question, reason: str = "") -> str:
+    """Upstream's sentence for what was not allowed, and why if somebody said so."""
+    text = _refusal(user, question)
+    return f"{text}: {reason}" if reason else text
+
+
+def _refusal(user: UserInfo, question: Question) -> str:
     if question.path:
         return f'User "{user.name}" cannot {question.verb} path "{question.path}"'
     resource = f"{question.resource}/{question.subresource}" if question.subresource else question.resource

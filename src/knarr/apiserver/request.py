@@ -91,6 +91,8 @@ class Request:
     can_tunnel: bool = False
     raw_headers: list[tuple[str, str]] = field(default_factory=list)
     """Every header line as it came; a tunnel passes them on, repeated ones included."""
+    impersonation: list[tuple[str, str]] = field(default_factory=list)
+    """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
 
 
 @dataclass(slots=True)
@@ -115,6 +117,8 @@ class RequestInfo:
     resource: str = ""
     subresource: str = ""
     name: str = ""
+    field_selector: str = ""
+    """Of a list, a watch or a deletion of many: authorization may depend on it."""
     rest: str = ""
     """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
 
@@ -168,7 +172,26 @@ def parse_request_info(method: str, path: str, query: Query) -> RequestInfo:
         info.verb = {"get": "list", "delete": "deletecollection"}.get(info.verb, info.verb)
     if info.verb in ("list", "get") and (query.flag("watch")) and method == "GET":
         info.verb = "watch"
+    if info.verb in _SELECTING:
+        selector = query.get("fieldSelector")
+        if selector:
+            info.field_selector = selector
+            if not info.name and "metadata.name" in selector and info.verb != "deletecollection":
+                info.name = _selected_name(selector)
     return info
+
+
+_SELECTING = {"list", "watch", "deletecollection"}
+
+
+def _selected_name(selector: str) -> str:
+    """The one name a selector admits: whoever may read that object may also list or watch it alone."""
+    for part in selector.split(","):
+        field, equals, value = part.strip().partition("=")
+        if field == "metadata.name" and equals:
+            name = value.removeprefix("=")
+            return "" if not name or "/" in name or "%" in name or name in (".", "..") else name
+    return ""
 
 
 def _behind(path: str, info: RequestInfo) -> str:

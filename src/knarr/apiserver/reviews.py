@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from knarr.api import codec
+from knarr.api import codec, scheme
 from knarr.api.authentication import v1 as authentication
 from knarr.api.authorization import v1 as authorization
-from knarr.api.errors import StatusError, bad_request, no_table
+from knarr.api.errors import bad_request, invalid, no_table
 from knarr.api.scheme import Resource
+from knarr.api.validation import validate
 from knarr.apiserver import negotiation
 from knarr.apiserver.admission.chain import Admission, Attributes
-from knarr.apiserver.authentication import Authenticator, with_group
+from knarr.apiserver.authentication import Authenticator
+from knarr.apiserver.authorization.chain import AuthorizerChain
 from knarr.apiserver.decoding import decode_object
-from knarr.apiserver.rbac import Question, RbacAuthorizer
+from knarr.apiserver.rbac import Question
 from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.request import Request, Response, UserInfo
-from knarr.apiserver.tokens import ISSUER, InvalidToken, ServiceAccountTokens
+from knarr.apiserver.tokens import ISSUER, InvalidToken
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, rfc3339
 
@@ -40,14 +42,12 @@ class Reviews:
         self,
         *,
         authenticator: Authenticator,
-        tokens: ServiceAccountTokens,
-        authorizer: RbacAuthorizer,
+        authorizer: AuthorizerChain,
         admission: Admission,
         clock: Clock,
         chance: Chance,
     ) -> None:
         self._authenticator = authenticator
-        self._tokens = tokens
         self._authorizer = authorizer
         self._admission = admission
         self._clock = clock
@@ -79,76 +79,53 @@ class Reviews:
             "selfsubjectrulesreviews": self._rules,
             "selfsubjectreviews": self._who,
         }[resource.plural]
-        answer(request, review)
+        await answer(request, review)
         return Response(
             201, negotiation.to_wire(codec.encode(review), output), content_type=output.content_type
         )
 
-    def _token(self, request: Request, review: authentication.TokenReview) -> None:
-        audiences = tuple(review.spec.audiences) or (ISSUER,)
-        status = authentication.TokenReviewStatus()
+    async def _token(self, request: Request, review: authentication.TokenReview) -> None:
+        if not review.spec.token:
+            raise bad_request("token is required for TokenReview in authentication")
+        status = review.status = authentication.TokenReviewStatus()
         try:
-            verified = self._tokens.verify(review.spec.token, audiences=audiences)
-        except InvalidToken as error:
-            try:
-                user = self._authenticator.by_token(review.spec.token)
-            except StatusError:
-                status.error = str(error)
-                review.status = status
-                return
-            found: tuple[str, ...] = audiences
-        else:
-            user, found = with_group(verified.user), verified.audiences
-        status.authenticated = True
-        status.audiences = list(found)
-        status.user = _user(user)
-        review.status = status
-
-    def _subject(self, request: Request, review: Any) -> None:
-        spec = review.spec
-        if (spec.resourceAttributes is None) == (spec.nonResourceAttributes is None):
-            raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-        if not spec.user and not spec.groups:
-            raise bad_request("at least one of user or group must be specified")
-        if request.info.namespace and spec.resourceAttributes is not None:
-            spec.resourceAttributes.namespace = spec.resourceAttributes.namespace or request.info.namespace
-        extra = {key: tuple(values) for key, values in spec.extra.items()}
-        review.status = self._decide(UserInfo(spec.user, tuple(spec.groups), spec.uid, extra), spec)
-
-    def _self(self, request: Request, review: authorization.SelfSubjectAccessReview) -> None:
-        spec = review.spec
-        if (spec.resourceAttributes is None) == (spec.nonResourceAttributes is None):
-            raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-        review.status = self._decide(request.user, spec)
-
-    def _decide(self, user: UserInfo, spec: Any) -> authorization.SubjectAccessReviewStatus:
-        allowed = self._authorizer.allowed(user, _question(spec))
-        return authorization.SubjectAccessReviewStatus(allowed=allowed)
-
-    def _rules(self, request: Request, review: authorization.SelfSubjectRulesReview) -> None:
-        status = authorization.SubjectRulesReviewStatus(incomplete=False)
-        if "system:masters" in request.user.groups:
-            status.resourceRules.append(
-                authorization.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"])
+            verified = await self._authenticator.review(
+                review.spec.token, tuple(review.spec.audiences) or (ISSUER,)
             )
-            status.nonResourceRules.append(authorization.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
-        for rule in self._authorizer.rules_for(request.user, review.spec.namespace):
-            if rule.nonResourceURLs:
-                status.nonResourceRules.append(
-                    authorization.NonResourceRule(verbs=rule.verbs, nonResourceURLs=rule.nonResourceURLs)
-                )
-            else:
-                status.resourceRules.append(
-                    authorization.ResourceRule(
-                        verbs=rule.verbs,
-                        apiGroups=rule.apiGroups,
-                        resources=rule.resources,
-                        resourceNames=rule.resourceNames,
-                    )
-                )
-        review.status = status
+        except InvalidToken as error:
+            status.error = str(error)
+            return
+        status.authenticated = True
+        status.audiences = list(verified.audiences)
+        status.user = _user(verified.user)
 
-    def _who(self, request: Request, review: authentication.SelfSubjectReview) -> None:
+    async def _subject(self, request: Request, review: Any) -> None:
+        _check(review, request.info.namespace)
+        spec = review.spec
+        extra = {key.lower(): tuple(values) for key, values in spec.extra.items()}
+        user = UserInfo(spec.user, tuple(spec.groups), spec.uid, extra)
+        review.status = await self._decide(user, spec)
+
+    async def _self(self, request: Request, review: authorization.SelfSubjectAccessReview) -> None:
+        _check(review, "")
+        review.status = await self._decide(request.user, review.spec)
+
+    async def _decide(self, user: UserInfo, spec: Any) -> authorization.SubjectAccessReviewStatus:
+        decision = await self._authorizer.authorize(user, _question(spec))
+        return authorization.SubjectAccessReviewStatus(
+            allowed=decision.allowed,
+            denied=decision.denied,
+            reason=decision.reason,
+            evaluationError=decision.error,
+        )
+
+    async def _rules(self, request: Request, review: authorization.SelfSubjectRulesReview) -> None:
+        namespace = review.spec.namespace
+        if not namespace:
+            raise bad_request("no namespace on request")
+        review.status = self._authorizer.rules(request.user, namespace)
+
+    async def _who(self, request: Request, review: authentication.SelfSubjectReview) -> None:
         review.metadata.creationTimestamp = rfc3339(self._clock.now())
         review.status = authentication.SelfSubjectReviewStatus(userInfo=_user(request.user))
 
@@ -162,10 +139,46 @@ def _user(user: UserInfo) -> authentication.UserInfo:
     )
 
 
+def _check(review: Any, namespace: str) -> None:
+    """Raises ``StatusError`` 422 for a question that is none, 400 for one about another namespace than the path's."""
+    resource, kind = scheme.by_type(type(review)), type(review).__name__
+    if kind == "LocalSubjectAccessReview":
+        said = review.metadata.namespace
+        if said and said != namespace:
+            raise bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        review.metadata.namespace = namespace
+    faults = validate(review)
+    if faults:
+        raise invalid(resource.group, kind, "", faults)
+
+
 def _question(spec: Any) -> Question:
-    asked = spec.resourceAttributes
-    if asked is not None:
-        return Question(
-            asked.verb, asked.group, asked.resource, asked.subresource, asked.namespace, asked.name
-        )
-    return Question(spec.nonResourceAttributes.verb, path=spec.nonResourceAttributes.path)
+    asked: authorization.ResourceAttributes | None = spec.resourceAttributes
+    if asked is None:
+        return Question(spec.nonResourceAttributes.verb, path=spec.nonResourceAttributes.path)
+    return Question(
+        asked.verb,
+        asked.group,
+        asked.resource,
+        asked.subresource,
+        asked.namespace,
+        asked.name,
+        "",
+        asked.version,
+        _raw_selector(asked.fieldSelector),
+    )
+
+
+def _raw_selector(selector: authorization.FieldSelectorAttributes | None) -> str:
+    """What a list's query would say."""
+    if selector is None:
+        return ""
+    if selector.rawSelector:
+        return selector.rawSelector
+    return ",".join(
+        f"{each.key}={each.values[0]}"
+        for each in selector.requirements
+        if each.operator == "In" and len(each.values) == 1
+    )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from knarr.api import codec, scheme
+from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import (
     StatusError,
     bad_request,
@@ -43,7 +44,15 @@ from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
 from knarr.apiserver.admission.volumes import DefaultStorageClass, StorageObjectInUseProtection
-from knarr.apiserver.authentication import Authenticator, impersonate
+from knarr.apiserver.aggregation.aggregator import Aggregator
+from knarr.apiserver.aggregation.backends import Backends, Sender
+from knarr.apiserver.aggregation.front_proxy import FrontProxy
+from knarr.apiserver.authentication import impersonate
+from knarr.apiserver.authentication.config import AuthenticationOptions, build_authenticator
+from knarr.apiserver.authorization.chain import AuthorizationOptions, AuthorizerChain
+from knarr.apiserver.authorization.node import NodeAuthorizer
+from knarr.apiserver.authorization.node_graph import NodeGraph
+from knarr.apiserver.authorization.webhook import AuthorizationWebhook
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
@@ -53,14 +62,17 @@ from knarr.apiserver.endpoints import Endpoint, Environment, no_such_method
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.openapi import OpenAPI
 from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
+from knarr.apiserver.rbac_defaults import node_rules
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.kinds import BY_KIND
 from knarr.apiserver.registry.namespaces import NamespaceRegistry, Namespaces
 from knarr.apiserver.registry.pods import Pods, grace_period_s
 from knarr.apiserver.registry.services import AddressPool, NodePortPool, Services
 from knarr.apiserver.registry.strategy import Context, Strategy, facts_for
+from knarr.apiserver.remote import Closed, HttpsEndpoint
 from knarr.apiserver.request import Request, Response, UserInfo, parse_request_info
 from knarr.apiserver.routes import SubresourceRoutes
+from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
@@ -96,10 +108,15 @@ class ServerConfig:
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
     static_tokens: Mapping[str, UserInfo] = field(default_factory=dict)
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     kubelet_tls: ssl.SSLContext | None = None
     """TLS towards kubelets, with the server's client certificate."""
     webhook_transport: WebhookTransport | None = None
     """How webhooks are reached; None: over TLS."""
+    backend_sender: Sender | None = None
+    """How the servers behind APIServices are reached; None: over TLS."""
+    front_proxy: FrontProxy = field(default_factory=FrontProxy)
 
 
 def _key(resource: Resource) -> tuple[str, str, str]:
@@ -112,6 +129,7 @@ class APIServer:
     def __init__(self, store: Store, config: ServerConfig, *, clock: Clock, chance: Chance) -> None:
         self.config = config
         self.ready = asyncio.Event()
+        self._serving = False
         self._clock = clock
         self._chance = chance
         self._store = store
@@ -135,27 +153,34 @@ class APIServer:
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._build_registries()
         self._lifecycle.use(self.registry("", "namespaces"))
+        self._node_restriction.use(self.registry("", "pods"), self.registry("", "nodes"))
         self._accounts.use(self.registry("", "serviceaccounts"))
         self._storage_class.use(self.registry("storage.k8s.io", "storageclasses"))
         self._limits.use(self.registry("", "limitranges"))
         self._quota.use(self.registry("", "resourcequotas"))
         self._runtime_classes.use(self.registry("node.k8s.io", "runtimeclasses"))
-        self._node_restriction.use(self.registry("", "pods"))
         self._priority.use(self.registry("scheduling.k8s.io", "priorityclasses"))
         self.tokens = ServiceAccountTokens(
             config.service_account_key_pem, clock=clock, chance=chance, lookup=self._uid_of
         )
-        self.authenticator = Authenticator(self.tokens, static=config.static_tokens)
-        self.authorizer = RbacAuthorizer(
+        self.authenticator, remote = build_authenticator(
+            config.authentication,
+            self.tokens,
+            self.registry("", "secrets"),
+            static=config.static_tokens,
+            clock=clock,
+        )
+        self._asked: list[Closed] = list(remote)
+        self.rbac = RbacAuthorizer(
             roles=self.registry("rbac.authorization.k8s.io", "roles"),
             role_bindings=self.registry("rbac.authorization.k8s.io", "rolebindings"),
             cluster_roles=self.registry("rbac.authorization.k8s.io", "clusterroles"),
             cluster_role_bindings=self.registry("rbac.authorization.k8s.io", "clusterrolebindings"),
         )
-        self._escalation.use(self.authorizer)
+        self.authorizer = self._build_authorizer(config.authorization)
+        self._escalation.use(self.rbac)
         self._reviews = reviews.Reviews(
             authenticator=self.authenticator,
-            tokens=self.tokens,
             authorizer=self.authorizer,
             admission=self._admission,
             clock=clock,
@@ -166,11 +191,13 @@ class APIServer:
         )
         self._webhook_client = WebhookClient(config.webhook_transport or HttpsTransport(), services.webhook)
         self._use_webhooks()
+        self._forwarder = Forwarder()
         self._node_proxy = NodeProxy(
             pods=self.registry("", "pods"),
             nodes=self.registry("", "nodes"),
             services=services,
             tls=config.kubelet_tls,
+            forwarder=self._forwarder,
         )
         self._routes = SubresourceRoutes(
             registry=self.registry,
@@ -184,6 +211,26 @@ class APIServer:
             for resource in scheme.all_resources()
             if self._served(resource)
         }
+        self._aggregator = Aggregator(
+            self.registry("apiregistration.k8s.io", "apiservices"),
+            Backends(
+                config.backend_sender or self._forwarder,
+                services,
+                certificate=config.front_proxy.certificate,
+                key=config.front_proxy.key,
+            ),
+            services=self.registry("", "services"),
+            slices=self.registry("discovery.k8s.io", "endpointslices"),
+            clock=clock,
+            context=self._own_context,
+            served=lambda: dict.fromkeys((group, version) for group, version, _ in self._resources),
+            is_custom=lambda group: any(
+                isinstance(resource, CustomResource)
+                for resource in self._resources.values()
+                if resource.group == group
+            ),
+            changed=self._describe,
+        )
         self._describe()
         self._custom = CustomResources(
             self.registry("apiextensions.k8s.io", "customresourcedefinitions"),
@@ -194,6 +241,22 @@ class APIServer:
             webhooks=self._webhook_client,
         )
         self.health = Health(hub=self.hub, ready=self.ready, stopping=self._environment.stopping)
+
+    def _build_authorizer(self, options: AuthorizationOptions) -> AuthorizerChain:
+        graph = NodeGraph(
+            pods=self.registry("", "pods"),
+            claims=self.registry("", "persistentvolumeclaims"),
+            volumes=self.registry("", "persistentvolumes"),
+            attachments=self.registry("storage.k8s.io", "volumeattachments"),
+            slices=self.registry("resource.k8s.io", "resourceslices"),
+        )
+        webhook = None
+        if options.webhook is not None:
+            endpoint = HttpsEndpoint(options.webhook.credentials)
+            webhook = AuthorizationWebhook(options.webhook, endpoint, self._clock)
+            self._asked.append(webhook)
+        node = NodeAuthorizer(graph, node_rules())
+        return AuthorizerChain.of(options, rbac=self.rbac, node=node, webhook=webhook)
 
     def _use_webhooks(self) -> None:
         """Give the admission plug-ins for webhooks what they go by."""
@@ -207,13 +270,20 @@ class APIServer:
         conditions = WebhookConditions(self.authorizer)
         calls = Calls(self._webhook_client, matcher, convert=self.convert, conditions=conditions)
         group = "admissionregistration.k8s.io"
-        self._mutating_webhooks.use(Hooks(self.registry(group, "mutatingwebhookconfigurations")), calls)
-        self._validating_webhooks.use(Hooks(self.registry(group, "validatingwebhookconfigurations")), calls)
+        mutating, validating = [
+            Hooks(self.registry(group, f"{kind}webhookconfigurations"), live=lambda: self._serving)
+            for kind in ("mutating", "validating")
+        ]
+        self._mutating_webhooks.use(mutating, calls)
+        self._validating_webhooks.use(validating, calls)
         self._use_policies(matcher)
 
     def _use_policies(self, matcher: Matcher) -> None:
         """Give the admission plug-ins for policies what they go by, when there is something to go by."""
         group = "admissionregistration.k8s.io"
+
+        def live() -> bool:
+            return self._serving
 
         def mutating() -> MutatingPolicies:
             from knarr.apiserver.policies.wiring import mutating_policies
@@ -225,8 +295,8 @@ class APIServer:
 
             return validating_policies(self, matcher)
 
-        self._mutating_policies.use(self.registry(group, "mutatingadmissionpolicybindings"), mutating)
-        self._validating_policies.use(self.registry(group, "validatingadmissionpolicybindings"), validating)
+        self._mutating_policies.use(self.registry(group, "mutatingadmissionpolicybindings"), mutating, live=live)
+        self._validating_policies.use(self.registry(group, "validatingadmissionpolicybindings"), validating, live=live)
 
     def find_kind(self, api_version: str, kind: str) -> GenericRegistry | None:
         """The registry that serves a kind now, custom ones included."""
@@ -262,8 +332,9 @@ class APIServer:
         """Make discovery and OpenAPI say what is served now."""
         resources = list(self._resources.values())
         address = f"{self.config.address}:{self.config.port}"
-        self._discovery = Discovery(resources, server_address=address)
-        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"])
+        remote = self._aggregator.versions
+        self._discovery = Discovery(resources, server_address=address, remote=remote)
+        self._openapi = OpenAPI(resources, version=version_document()["gitVersion"], remote=remote)
 
     def taken(self, resource: Resource) -> bool:
         """Whether the resource's group and plural are served already."""
@@ -282,6 +353,7 @@ class APIServer:
             self._file(registry)
             self._resources[_key(registry.resource)] = registry.resource
         self._describe()
+        self._aggregator.wake()
 
     def uninstall(self, resources: list[Resource]) -> None:
         """Serve kinds no more; their watches end."""
@@ -291,6 +363,7 @@ class APIServer:
             if endpoint is not None:
                 endpoint.registry.dispatcher.end_all()
         self._describe()
+        self._aggregator.wake()
 
     def _file(self, registry: GenericRegistry) -> None:
         self._endpoints[_key(registry.resource)] = Endpoint(registry, self._environment)
@@ -369,7 +442,7 @@ class APIServer:
         """Load the caches, create what a cluster must have, and serve until cancelled."""
         hub = asyncio.ensure_future(self.hub.run())
         started = asyncio.ensure_future(self.hub.started.wait())
-        custom: asyncio.Future[None] | None = None
+        working: set[asyncio.Future[Any]] = {hub}
         try:
             await asyncio.wait({hub, started}, return_when=asyncio.FIRST_COMPLETED)
             if hub.done():
@@ -382,21 +455,37 @@ class APIServer:
                 api_port=self.config.port,
                 service_address=self.config.service_address,
             )
-            custom = asyncio.ensure_future(self._custom.run(started=self.ready.set))
-            await asyncio.wait({hub, custom}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (hub, custom):
-                if task.done():
-                    await task
+            await self.config.front_proxy.publish(self.registry("", "configmaps"), self._own_context())
+            await self._aggregator.start()
+            working |= {
+                asyncio.ensure_future(self._custom.run(started=self._serve)),
+                asyncio.ensure_future(self._aggregate()),
+            }
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
         finally:
             self.ready.clear()
             self.stop_watches()
-            running: list[asyncio.Future[Any]] = [hub, started, *([custom] if custom is not None else [])]
-            for each in running:
+            working.add(started)
+            for each in working:
                 each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait(running)
-            await self._node_proxy.close()
+                await asyncio.wait(working)
+            await self._forwarder.close()
+            for asked in self._asked:
+                await asked.close()
             await self._webhook_client.close()
+
+    def _serve(self) -> None:
+        """From here on clients are answered."""
+        self._serving = True
+        self.ready.set()
+
+    async def _aggregate(self) -> None:
+        # Custom resources are served from then on; before, their APIServices would seem to have lost them.
+        await self.ready.wait()
+        await self._aggregator.run()
 
     def stop_watches(self) -> None:
         """Let every watch end cleanly, so that clients resume elsewhere or later."""
@@ -439,22 +528,31 @@ class APIServer:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        request.user = self.authenticator.authenticate(request)
-        if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
-            request.user = await impersonate(request, self._may_impersonate)
+        user = self.authenticator.authenticate(request)
+        request.user = user if user is not None else await self.authenticator.authenticate_remotely(request)
+        if request.impersonation:
+            request.user = await impersonate(request, self._demand)
         request.info = parse_request_info(request.method, request.path, request.query)
         question = Question.of(request.info, request.path)
-        if not self.authorizer.allowed(request.user, question):
+        decision = self.authorizer.decide(request.user, question)
+        if decision is None:
+            decision = await self.authorizer.authorize(request.user, question)
+        if not decision.allowed:
             info = request.info
-            raise forbidden(info.group, info.resource, info.name, refusal(request.user, question))
+            told = refusal(request.user, question, decision.reason)
+            raise forbidden(info.group, info.resource, info.name, told)
+        remote = self._aggregator.find(request.path)
+        if remote is not None:
+            return await self._aggregator.forward(remote, request)
         if request.info.is_resource:
             return await self._resource(request)
         return await self._other(request)
 
-    async def _may_impersonate(self, user: UserInfo, namespace: str, resource: str, name: str) -> None:
-        question = Question("impersonate", "", resource, "", namespace, name)
-        if not self.authorizer.allowed(user, question):
-            raise forbidden("", resource, name, refusal(user, question))
+    async def _demand(self, user: UserInfo, question: Question) -> None:
+        decision = await self.authorizer.authorize(user, question)
+        if not decision.allowed:
+            told = refusal(user, question, decision.reason)
+            raise forbidden(question.group, question.resource, question.name, told)
 
     async def _resource(self, request: Request) -> Response:
         info = request.info

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from knarr import KUBERNETES_VERSION, __version__
+from knarr.cli.access import AccessCommand
 
 DEFAULT_NAME = "dev"
 
@@ -57,12 +58,19 @@ def setup() -> None:
 @click.option("--nodes", type=click.IntRange(1, 256), help="How many nodes; more can be added later.")
 @click.option("--store", help="Where objects are kept: sqlite (default) or memory:.")
 @click.option("--simulated-nodes", type=click.IntRange(0, 5000), help="Nodes that only pretend to run pods.")
-def up(name: str, nodes: int | None, store: str | None, simulated_nodes: int | None) -> None:
+@click.option(
+    "--extra-config", multiple=True, help="apiserver.FLAG=VALUE: any flag of `knarr apiserver` that protects it."
+)
+def up(
+    name: str, nodes: int | None, store: str | None, simulated_nodes: int | None, extra_config: tuple[str, ...]
+) -> None:
     """Start the cluster NAME and merge its context into the kubeconfig."""
     from knarr.cluster.up import UpOptions
     from knarr.cluster.up import up as start
 
-    start(name, UpOptions(nodes=nodes, store=store, simulated_nodes=simulated_nodes), say=say)
+    options = UpOptions(nodes=nodes, store=store, simulated_nodes=simulated_nodes)
+    options.extra_config = list(extra_config) or None
+    start(name, options, say=say)
     say(f"context knarr-{name} is set; try: kubectl get nodes")
 
 
@@ -212,7 +220,7 @@ def where(service: str, name: str | None, namespace: str) -> None:
     run_where(service, cluster=name or "", namespace=namespace)
 
 
-@main.command()
+@main.command(cls=AccessCommand)
 @click.option("--store", required=True, help="sqlite:///PATH or memory:")
 @click.option("--host", required=True, help="The address to listen on and to be known by.")
 @click.option("--port", default=6443, show_default=True)
@@ -224,12 +232,12 @@ def where(service: str, name: str | None, namespace: str) -> None:
 @click.option("--kubelet-key", default="")
 @click.option("--service-cidr", default="10.96.0.0/16", show_default=True)
 @click.option("--service-address", default="10.96.0.1", show_default=True)
-def apiserver(**options: Any) -> None:
+def apiserver(access: Any, **options: Any) -> None:
     """Run an API server alone."""
     from knarr.cluster.components import ApiServerOptions
     from knarr.cluster.run import start
 
-    start("apiserver", ApiServerOptions(**options))
+    start("apiserver", ApiServerOptions(access=access, **options))
 
 
 @main.command("controller-manager")

@@ -23,6 +23,7 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
+from knarr.cluster.access_options import AccessOptions
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.log import get_logger
@@ -54,8 +55,13 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
     service_account_key: str
     kubelet_certificate: str = ""
     kubelet_key: str = ""
+    proxy_client_certificate: str = ""
+    """With its key: how other API servers, behind this one, know it."""
+    proxy_client_key: str = ""
+    requestheader_client_ca: str = ""
     service_cidr: str = "10.96.0.0/16"
     service_address: str = "10.96.0.1"
+    access: AccessOptions = msgspec.field(default_factory=AccessOptions)
 
 
 class ControlOptions(msgspec.Struct, kw_only=True):
@@ -98,6 +104,8 @@ class NodeConfig(msgspec.Struct, kw_only=True):
     index: int
     address: str
     kubeconfig: str
+    agent_kubeconfig: str
+    """The identity of what is no kubelet here: a kubelet may read little."""
     client_ca: str
     certificate: str
     key: str
@@ -124,8 +132,10 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
+    from knarr.apiserver.aggregation.front_proxy import FrontProxy
     from knarr.apiserver.listener import Listener
     from knarr.apiserver.server import APIServer, ServerConfig
+    from knarr.cluster import access_files
     from knarr.store.open import open_store
 
     clock, chance = RealClock(), Chance()
@@ -140,6 +150,14 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 service_cidr=options.service_cidr,
                 service_address=options.service_address,
                 kubelet_tls=_kubelet_tls(options),
+                front_proxy=FrontProxy(
+                    certificate=options.proxy_client_certificate,
+                    key=options.proxy_client_key,
+                    ca_pem=_text(options.requestheader_client_ca),
+                    client_ca_pem=_text(options.client_ca),
+                ),
+                authentication=access_files.authentication_options(options.access),
+                authorization=access_files.authorization_options(options.access),
             ),
             clock=clock,
             chance=chance,
@@ -158,6 +176,10 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             group.create_task(listener.run())
     finally:
         await store.close()
+
+
+def _text(path: str) -> str:
+    return _read(path).decode() if path else ""
 
 
 def server_tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
@@ -234,7 +256,8 @@ async def run_node(config: NodeConfig) -> None:
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
         client = await _client(config.kubeconfig, stack, f"kubelet/{config.name}")
-        await NodeProcess(config, client, clock=clock, chance=chance).run()
+        agent = await _client(config.agent_kubeconfig, stack, f"node-agent/{config.name}")
+        await NodeProcess(config, client, agent, clock=clock, chance=chance).run()
 
 
 async def run_fleet(options: FleetOptions) -> None:

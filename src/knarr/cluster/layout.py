@@ -39,6 +39,7 @@ class ClusterRecord(msgspec.Struct, kw_only=True):
     runtime: str = "containerd"
     version: str = ""
     stopped_nodes: list[str] = []
+    extra_config: list[str] = []
 
 
 class Layout:

@@ -38,11 +38,14 @@ DRAIN_S = 0.5
 
 
 class NodeProcess:
-    """Everything of one node but its containerd."""
+    """Everything of one node but its containerd. ``client`` is the kubelet's, ``agent`` everything else's."""
 
-    def __init__(self, config: NodeConfig, client: Client, *, clock: Clock, chance: Chance) -> None:
+    def __init__(
+        self, config: NodeConfig, client: Client, agent: Client, *, clock: Clock, chance: Chance
+    ) -> None:
         self._config = config
         self._client = client
+        self._agent = agent
         self._clock = clock
         self._chance = chance
         self._plan = AddressPlan(config.index)
@@ -77,14 +80,16 @@ class NodeProcess:
                 tls=server_tls(config.certificate, config.key, config.client_ca),
                 access=ApiAccess(self._client, config.name, clock=self._clock),
             )
+            around = InformerFactory(self._agent, clock=self._clock, chance=self._chance)
             async with asyncio.TaskGroup() as group:
                 group.create_task(factory.run())
+                group.create_task(around.run())
                 group.create_task(kubelet.run())
                 group.create_task(server.run())
-                cleaner = LocalVolumeCleaner(self._client, factory, node=config.name, clock=self._clock)
+                cleaner = LocalVolumeCleaner(self._agent, around, node=config.name, clock=self._clock)
                 group.create_task(cleaner.run())
                 group.create_task(
-                    run_node_network(config, self._client, factory, clock=self._clock, chance=self._chance)
+                    run_node_network(config, self._agent, around, clock=self._clock, chance=self._chance)
                 )
         finally:
             await runtime.close()

@@ -1,4 +1,5 @@
-"""A cluster's certificates: one CA, one certificate an identity, one key for service-account tokens.
+"""A cluster's certificates: one CA (and one for the front proxy), one certificate an identity, one key for
+service-account tokens.
 
 Files are made when they are missing and kept otherwise; private keys are readable by their owner alone and
 are written before the
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["Pki"]
+__all__ = ["CA", "FRONT_PROXY_CA", "Pki"]
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=365)
@@ -30,6 +31,10 @@ LIFETIME = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 #: Machines' clocks differ; a new certificate must not be from the future anywhere.
 BACKDATE = timedelta(minutes=5)
+
+#: The cluster's authority, and that of the front proxy: who shows a certificate of the latter speaks for others, so the
+#: two must not be the same.
+CA, FRONT_PROXY_CA = "ca", "front-proxy-ca"
 
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
@@ -48,24 +53,29 @@ class Pki:
         return self.path("ca.crt").read_bytes()
 
     def ensure_ca(self) -> None:
-        """Make the CA and the service-account key, if they are missing."""
+        """Make the authorities and the service-account key, if they are missing."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self.path("ca.crt").exists():
-            key = ec.generate_private_key(ec.SECP256R1())
-            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
-            certificate = (
-                _builder(name, name, CA_LIFETIME)
-                .public_key(key.public_key())
-                .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-                .add_extension(_key_usage(signs_certificates=True), critical=True)
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-                .sign(key, hashes.SHA256())
-            )
-            self._write("ca.key", _key_pem(key))
-            self._write("ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
+        self._ensure_authority(CA, "kubernetes")
+        self._ensure_authority(FRONT_PROXY_CA, "front-proxy-ca")
         if not self.path("sa.key").exists():
             # Upstream's token issuers sign with RSA; every verifier knows it.
             self._write("sa.key", _key_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
+
+    def _ensure_authority(self, file: str, common_name: str) -> None:
+        if self.path(f"{file}.crt").exists():
+            return
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        certificate = (
+            _builder(name, name, CA_LIFETIME)
+            .public_key(key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        self._write(f"{file}.key", _key_pem(key))
+        self._write(f"{file}.crt", certificate.public_bytes(serialization.Encoding.PEM))
 
     def ensure(
         self,
@@ -75,6 +85,7 @@ class Pki:
         groups: Sequence[str] = (),
         server_names: Sequence[str] = (),
         client: bool = True,
+        authority: str = CA,
     ) -> tuple[Path, Path]:
         """A certificate and its key as ``file.crt`` and ``file.key``; made anew when near its end or for
         other names.
@@ -86,8 +97,8 @@ class Pki:
             and self._still_good(certificate_path, server_names)
         ):
             return certificate_path, key_path
-        ca = x509.load_pem_x509_certificate(self.ca_pem)
-        ca_key = serialization.load_pem_private_key(self.path("ca.key").read_bytes(), password=None)
+        ca = x509.load_pem_x509_certificate(self.path(f"{authority}.crt").read_bytes())
+        ca_key = serialization.load_pem_private_key(self.path(f"{authority}.key").read_bytes(), password=None)
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey), "the CA's key is made above"
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(

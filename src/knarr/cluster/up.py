@@ -30,11 +30,13 @@ from knarr.client.client import Client
 from knarr.client.kubeconfig import Credentials
 from knarr.client.transport import TransportError
 from knarr.cluster import packages, processes, supervisor
+from knarr.cluster.access_options import parse_extra_config
 from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOptions, NodeConfig, wait_until
 from knarr.cluster.containerd import Containerd
 from knarr.cluster.layout import ClusterRecord, Layout, clusters, simulated_node_name
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
+from knarr.cluster.pki import FRONT_PROXY_CA
 from knarr.kit.clock import RealClock, rfc3339
 
 __all__ = ["API_PORT", "UpError", "UpOptions", "up"]
@@ -58,6 +60,7 @@ class UpOptions(msgspec.Struct, kw_only=True):
     nodes: int | None = None
     store: str | None = None
     simulated_nodes: int | None = None
+    extra_config: list[str] | None = None
 
 
 def up(name: str, options: UpOptions, *, say: Say) -> ClusterRecord:
@@ -117,6 +120,9 @@ def _record(layout: Layout, options: UpOptions) -> ClusterRecord:
         record.nodes = options.nodes
     if options.simulated_nodes is not None:
         record.simulated_nodes = options.simulated_nodes
+    if options.extra_config is not None:
+        parse_extra_config(options.extra_config)
+        record.extra_config = options.extra_config
     record.version = __version__
     layout.write(record)
     return record
@@ -185,8 +191,12 @@ def _children(
         service_account_key=str(pki.path("sa.key")),
         kubelet_certificate=str(pki.path("apiserver-kubelet-client.crt")),
         kubelet_key=str(pki.path("apiserver-kubelet-client.key")),
+        proxy_client_certificate=str(pki.path("front-proxy-client.crt")),
+        proxy_client_key=str(pki.path("front-proxy-client.key")),
+        requestheader_client_ca=str(pki.path("front-proxy-ca.crt")),
         service_cidr=plan.service_cidr,
         service_address=plan.kubernetes_service_address,
+        access=parse_extra_config(record.extra_config),
     )
     control = ControlOptions(
         kubeconfig=str(layout.kubeconfig("controller-manager")),
@@ -237,6 +247,7 @@ def _node_config(layout: Layout, record: ClusterRecord, number: int, node: NodeN
         index=record.index,
         address=node.address,
         kubeconfig=str(layout.kubeconfig(f"node-{node.name}")),
+        agent_kubeconfig=str(layout.kubeconfig(f"node-agent-{node.name}")),
         client_ca=str(layout.pki.path("ca.crt")),
         certificate=str(layout.pki.path(f"kubelet-{node.name}.crt")),
         key=str(layout.pki.path(f"kubelet-{node.name}.key")),
@@ -263,15 +274,17 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
     ]
     pki.ensure("apiserver", "kube-apiserver", server_names=names, client=False)
     pki.ensure("apiserver-kubelet-client", "kube-apiserver-kubelet-client", groups=["system:masters"])
+    pki.ensure("front-proxy-client", "front-proxy-client", authority=FRONT_PROXY_CA)
     identities = {
         "admin": ("kubernetes-admin", ["system:masters"]),
         "controller-manager": ("system:kube-controller-manager", []),
         "scheduler": ("system:kube-scheduler", []),
     }
     if record.simulated_nodes:
-        identities[FLEET] = ("system:knarr:simulated-nodes", ["system:nodes"])
+        identities[FLEET] = ("system:knarr:simulated-nodes", [])
     for number, name in enumerate(layout.node_names(record)):
         identities[f"node-{name}"] = (f"system:node:{name}", ["system:nodes"])
+        identities[f"node-agent-{name}"] = (f"system:knarr:node-agent:{name}", ["system:knarr:node-agents"])
         pki.ensure(
             f"kubelet-{name}",
             f"system:node:{name}",

@@ -13,6 +13,7 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
 from knarr.cloud.contract import Volumes
 from knarr.cloud.local import LocalLoadBalancers
+from knarr.controllers.cluster_role_aggregation import ClusterRoleAggregationController
 from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
 from knarr.controllers.disruption import DisruptionController
@@ -84,6 +85,7 @@ class ControllerManager:
                 NodeLifecycleController,
                 TaintEvictionController,
                 PodGCController,
+                ClusterRoleAggregationController,
             )
         ]
         if root_ca_pem:

@@ -101,15 +101,21 @@ def request_head(method: str, path: str, host: str, headers: Iterable[tuple[str,
 
 
 async def carry(
-    client: UpgradedConnection, head: bytes, *, host: str, port: int, tls: ssl.SSLContext | None = None
+    client: UpgradedConnection,
+    head: bytes,
+    *,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None = None,
+    server_name: str = "",
 ) -> None:
     """Send ``head`` to ``host:port`` and carry bytes both ways until that side is done. Closes the client's
-    side.
+    side. The server's certificate must name ``server_name``, or else the host.
     """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(
-                host, port, ssl=tls, server_hostname=host if tls else None
+                host, port, ssl=tls, server_hostname=(server_name or host) if tls else None
             )
     except (OSError, TimeoutError) as error:
         await client.fail(f"error dialing backend: dial tcp {host}:{port}: {error or type(error).__name__}")

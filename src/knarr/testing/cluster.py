@@ -24,6 +24,7 @@ import yaml
 from knarr.api import codec, conditions, scheme
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
+from knarr.apiserver.aggregation.backends import Sender
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.server import APIServer, ServerConfig
@@ -58,9 +59,10 @@ Wrap = Callable[[str, Transport], Transport]
 
 
 class InProcessCluster:
-    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0.
+    """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
-    ``webhooks`` is how webhooks are reached: without it over TLS, which needs real time (``clock=RealClock()`` and an ordinary loop).
+    ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
+    time (``clock=RealClock()`` and an ordinary loop).
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class InProcessCluster:
         static_tokens: Mapping[str, UserInfo] | None = None,
         store: Store | None = None,
         wrap: Wrap | None = None,
+        configure: Callable[[ServerConfig], None] | None = None,
         webhooks: WebhookTransport | None = None,
+        backends: Sender | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -89,7 +93,9 @@ class InProcessCluster:
         self._given_store = store
         self._own_store: MemoryStore | None = None
         self._wrap = wrap
+        self._configure = configure
         self._webhooks = webhooks
+        self._backends = backends
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -116,7 +122,10 @@ class InProcessCluster:
             address="10.0.0.1",
             static_tokens=self._static_tokens,
             webhook_transport=self._webhooks,
+            backend_sender=self._backends,
         )
+        if self._configure is not None:
+            self._configure(config)
         self.server = APIServer(self.store, config, clock=self.clock, chance=self.chance)
         serving = self._spawn("apiserver", self.server.run())
         await _first(serving, self.server.ready.wait())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from knarr.api import codec
+from knarr.api import codec, strict
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.shapes import Shape
@@ -70,7 +70,7 @@ def test_what_the_schema_names_below_is_pruned_and_checked_as_ever(thing: Custom
     assert codec.to_dict(obj)["spec"] == {"size": 1}
     with pytest.raises(codec.DecodeError):
         codec.decode(thing.type, codec.encode({**BODY, "spec": {"size": "large"}}))
-    unknown = codec.strict_errors(thing.type, codec.encode({**BODY, "spec": {"size": 1, "colour": "red"}}))
+    unknown = strict.strict_errors(thing.type, codec.encode({**BODY, "spec": {"size": 1, "colour": "red"}}))
     assert unknown == ['unknown field "spec.colour"']
 
 

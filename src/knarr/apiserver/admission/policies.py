@@ -29,16 +29,19 @@ class _Policies(Plugin, Generic[P]):
     def __init__(self) -> None:
         self._bindings: Cache | None = None
         self._make: Callable[[], P] | None = None
+        self._live: Callable[[], bool] | None = None
         self._made: P | None = None
 
-    def use(self, bindings: GenericRegistry, make: Callable[[], P]) -> None:
-        """``make`` is called once, when there is a binding."""
-        self._bindings, self._make = bindings.cache, make
+    def use(self, bindings: GenericRegistry, make: Callable[[], P], *, live: Callable[[], bool]) -> None:
+        """``make`` is called once, when there is a binding. Until ``live``, nothing is asked: the server's own first writes are
+        nobody's to refuse.
+        """
+        self._bindings, self._make, self._live = bindings.cache, make, live
 
     def _policies(self) -> P | None:
         """What asks the policies; None where nothing is bound."""
-        assert self._bindings is not None and self._make is not None, "use comes first"
-        if not len(self._bindings):
+        assert self._bindings is not None and self._make is not None and self._live is not None, "use comes first"
+        if not len(self._bindings) or not self._live():
             return None
         if self._made is None:
             self._made = self._make()

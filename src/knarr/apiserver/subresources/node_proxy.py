@@ -10,52 +10,20 @@ Upstream's counterpart is ``pkg/registry/core/pod/rest`` and ``apimachinery/pkg/
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
-
-import aiohttp
 
 from knarr.api.core import v1 as core
 from knarr.api.core.connect import PodExecOptions, PodPortForwardOptions
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
-from knarr.apiserver.request import Request, Response, Tunnel
+from knarr.apiserver.request import Request, Response
+from knarr.apiserver.subresources.forwarding import Forwarder, Target
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
-from knarr.kit.tunnel import UpgradedConnection, carry, request_head
 
 DEFAULT_KUBELET_PORT = 10250
-CONNECT_TIMEOUT_S = 10.0
-#: What belongs to one connection and is not passed on.
-HOP_HEADERS = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
 _QUERY_OF_EXEC = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to go on: host, port, path with query, and TLS if any."""
-
-    host: str
-    port: int
-    path: str
-    tls: ssl.SSLContext | None
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
 
 
 class NodeProxy:
@@ -70,16 +38,13 @@ class NodeProxy:
         nodes: GenericRegistry,
         services: ServiceEndpoints,
         tls: ssl.SSLContext | None,
+        forwarder: Forwarder,
     ) -> None:
         self._pods = pods
         self._nodes = nodes
         self._services = services
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._forwarder = forwarder
 
     async def log(self, request: Request) -> Response:
         """What a container of a pod has written."""
@@ -89,7 +54,7 @@ class NodeProxy:
         query = [pair for pair in request.query.pairs() if pair[0] != "container"]
         path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
         target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
-        return await self._forward(request, target, method="GET")
+        return await self._forwarder.send(request, target, method="GET")
 
     async def connect(self, request: Request, options: Any) -> Response:
         """exec, attach, portforward and proxy, as ``options`` say (``api.core.connect``)."""
@@ -105,7 +70,7 @@ class NodeProxy:
             container = _container(pod, options.container, logs=False)
             path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
             query = _exec_query(options)
-        return self._tunnel(request, await self._kubelet(pod.spec.nodeName, _with_query(path, query)))
+        return self._forwarder.tunnel(request, await self._kubelet(pod.spec.nodeName, _with_query(path, query)))
 
     async def _placed_pod(self, request: Request) -> core.Pod:
         info = request.info
@@ -118,8 +83,8 @@ class NodeProxy:
         """The ``proxy`` sub-resource of nodes, pods and services."""
         target = await self._proxy_target(request, "/" + options.path)
         if "upgrade" in request.headers.get("connection", "").lower():
-            return self._tunnel(request, target)
-        return await self._forward(request, target, method=request.method)
+            return self._forwarder.tunnel(request, target)
+        return await self._forwarder.send(request, target)
 
     async def _proxy_target(self, request: Request, path: str) -> Target:
         info = request.info
@@ -148,45 +113,6 @@ class NodeProxy:
         endpoints = node.status.daemonEndpoints
         own = endpoints.kubeletEndpoint.Port if endpoints and endpoints.kubeletEndpoint else 0
         return Target(host, port or own or DEFAULT_KUBELET_PORT, path, self._tls)
-
-    async def _forward(self, request: Request, target: Target, *, method: str) -> Response:
-        """An ordinary request, its answer streamed on."""
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
-        headers = {
-            k: v
-            for k, v in request.headers.items()
-            if k not in HOP_HEADERS | {"host", "authorization", "content-length"}
-        }
-        try:
-            answer = await self._session.request(
-                method,
-                target.url,
-                headers=headers,
-                data=request.body or None,
-                ssl=target.tls or False,
-                allow_redirects=False,
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(target, error) from None
-        passed = {
-            name: value
-            for name, value in answer.headers.items()
-            if name.lower() not in HOP_HEADERS | {"content-length", "date", "server", "content-type"}
-        }
-        content_type = answer.headers.get("Content-Type", "application/octet-stream")
-        return Response(answer.status, _body(answer), content_type, passed)
-
-    def _tunnel(self, request: Request, target: Target) -> Response:
-        if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
-            raise bad_request("Upgrade request required")
-        head = request_head(request.method, target.path, f"{target.host}:{target.port}", request.raw_headers)
-
-        async def run(client: UpgradedConnection) -> None:
-            await carry(client, head, host=target.host, port=target.port, tls=target.tls)
-
-        return Response(101, Tunnel(run))
 
 
 def _exec_query(options: Any) -> list[tuple[str, str]]:
@@ -251,17 +177,3 @@ def _unverified() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in answer.content.iter_any():
-            yield chunk
-    finally:
-        answer.close()
-
-
-def _unreachable(target: Target, error: BaseException) -> StatusError:
-    return internal_error(
-        f"error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}"
-    )

@@ -82,7 +82,7 @@ class WebhookClient:
 def _named(config: ClientConfig, timeout_s: int) -> Target:
     """The target as the configuration names it."""
     try:
-        ca_pem = base64.b64decode(config.caBundle or "")
+        ca_pem = base64.b64decode(config.caBundle or "", validate=True)
     except (binascii.Error, ValueError) as error:
         raise CallFailed(f"could not get REST client: unable to load root certificates: {error}") from None
     query = f"?timeout={timeout_s}s"

@@ -71,10 +71,15 @@ def no_conditions(webhook: Webhook, attributes: Attributes) -> bool:
 
 
 class Hooks:
-    """The webhooks of one kind of configuration."""
+    """The webhooks of one kind of configuration.
 
-    def __init__(self, configurations: GenericRegistry) -> None:
+    ``live`` says whether the server answers clients yet. What it writes before, at its start, no webhook is asked about: one
+    that runs in the cluster is down as long as the cluster is, and would keep it so.
+    """
+
+    def __init__(self, configurations: GenericRegistry, *, live: Callable[[], bool]) -> None:
         self._configurations = configurations
+        self._live = live
         self._held: list[Hook] = []
         self._stale = True
         configurations.cache.subscribers.append(self._changed)
@@ -84,6 +89,8 @@ class Hooks:
 
     def current(self) -> list[Hook]:
         if self._stale:
+            if not self._live():
+                return []
             self._held = [
                 Hook(configuration.metadata.name, index, webhook, Criteria.of_webhook(webhook))
                 for configuration in self._configurations.objects()

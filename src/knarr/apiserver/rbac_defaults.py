@@ -1,0 +1,444 @@
+"""The roles and bindings every cluster has, as upstream publishes them.
+
+``view``, ``edit`` and ``admin`` are aggregated: labels say which roles flow into which, so that a custom resource's author can add his
+own. Upstream gives each controller an account and a role; here all controllers share one identity, whose role is wide.
+
+Upstream's counterpart is ``plugin/pkg/auth/authorizer/rbac/bootstrappolicy``. Neighbours: ``rbac_reconcile`` brings stored roles up to
+these; ``authorization.node`` uses the nodes' rules without any binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from knarr.api.meta import v1 as meta
+from knarr.api.rbac import v1 as rbac
+
+__all__ = ["AUTOUPDATE", "default_bindings", "default_roles", "node_rules", "rule"]
+
+AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+GROUP = "rbac.authorization.k8s.io"
+READ = ["get", "list", "watch"]
+WRITE = ["create", "delete", "deletecollection", "patch", "update"]
+READ_WRITE = [*READ, *WRITE]
+READ_UPDATE = [*READ, "patch", "update"]
+_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_APPS = (
+    "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale "
+    "statefulsets statefulsets/scale"
+)
+_EXTENSIONS = (
+    "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets "
+    "replicasets/scale replicationcontrollers/scale"
+)
+
+
+def rule(verbs: list[str], groups: str, resources: str, names: str = "") -> rbac.PolicyRule:
+    """A rule in short: groups, resources and names separated by blanks; ``core`` is the empty group."""
+    return rbac.PolicyRule(
+        verbs=list(verbs),
+        apiGroups=["" if group == "core" else group for group in groups.split()],
+        resources=resources.split(),
+        resourceNames=names.split(),
+    )
+
+
+def _urls(*paths: str) -> rbac.PolicyRule:
+    return rbac.PolicyRule(verbs=["get"], nonResourceURLs=list(paths))
+
+
+def _events() -> rbac.PolicyRule:
+    return rule(["create", "patch", "update"], "core events.k8s.io", "events")
+
+
+def _meta(name: str, namespace: str = "", **labels: str) -> meta.ObjectMeta:
+    return meta.ObjectMeta(
+        name=name, namespace=namespace, labels={**_LABELS, **labels}, annotations={AUTOUPDATE: "true"}
+    )
+
+
+def _role(name: str, *rules: rbac.PolicyRule, **labels: str) -> rbac.ClusterRole:
+    return rbac.ClusterRole(metadata=_meta(name, **labels), rules=list(rules))
+
+
+def _flows_to(name: str) -> dict[str, str]:
+    return {f"{GROUP}/aggregate-to-{name}": "true"}
+
+
+def _aggregated(name: str, rules: list[rbac.PolicyRule], **labels: str) -> rbac.ClusterRole:
+    """A role made of others. Its rules are the controller's to write; it starts with what they will be, so that it is good at once."""
+    selector = meta.LabelSelector(matchLabels=_flows_to(name))
+    role = _role(name, *rules, **labels)
+    role.aggregationRule = rbac.AggregationRule(clusterRoleSelectors=[selector])
+    return role
+
+
+def default_roles() -> Iterator[rbac.ClusterRole | rbac.Role]:
+    yield _role("cluster-admin", rule(["*"], "*", "*"), rbac.PolicyRule(verbs=["*"], nonResourceURLs=["*"]))
+    yield from _information_roles()
+    yield from _user_roles()
+    yield from _component_roles()
+    yield from _approver_roles()
+    yield from _namespaced_roles()
+
+
+def _information_roles() -> Iterator[rbac.ClusterRole]:
+    health = ("/healthz", "/livez", "/readyz", "/version", "/version/")
+    yield _role("system:discovery", _urls("/api", "/api/*", "/apis", "/apis/*", *health, "/openapi", "/openapi/*"))
+    yield _role("system:public-info-viewer", _urls(*health))
+    yield _role(
+        "system:monitoring",
+        _urls(
+            "/healthz",
+            "/healthz/*",
+            "/livez",
+            "/livez/*",
+            "/metrics",
+            "/metrics/slis",
+            "/readyz",
+            "/readyz/*",
+        ),
+    )
+    issuer, keys = "/.well-known/openid-configuration", "/openid/v1/jwks"
+    yield _role("system:service-account-issuer-discovery", _urls(issuer, issuer + "/", keys, keys + "/"))
+    yield _role(
+        "system:basic-user",
+        rule(["create"], "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
+        rule(["create"], "authentication.k8s.io", "selfsubjectreviews"),
+    )
+
+
+def _user_roles() -> Iterator[rbac.ClusterRole]:
+    view, edit, admin = _view_rules(), _edit_rules(), _admin_rules()
+    yield _aggregated("admin", [*edit, *view, *admin])
+    yield _aggregated("edit", [*edit, *view], **_flows_to("admin"))
+    yield _aggregated("view", view, **_flows_to("edit"))
+    yield _role("system:aggregate-to-admin", *admin, **_flows_to("admin"))
+    yield _role("system:aggregate-to-edit", *edit, **_flows_to("edit"))
+    yield _role("system:aggregate-to-view", *view, **_flows_to("view"))
+
+
+def _admin_rules() -> list[rbac.PolicyRule]:
+    return [
+        rule(["create"], "authorization.k8s.io", "localsubjectaccessreviews"),
+        rule(READ_WRITE, GROUP, "rolebindings roles"),
+    ]
+
+
+def _edit_rules() -> list[rbac.PolicyRule]:
+    return [
+        rule(READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
+        rule(["impersonate"], "core", "serviceaccounts"),
+        rule(WRITE, "core", "pods pods/attach pods/exec pods/portforward pods/proxy"),
+        rule(["create"], "core", "pods/eviction"),
+        rule(
+            WRITE,
+            "core",
+            "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets "
+            "serviceaccounts services services/proxy",
+        ),
+        rule(["create"], "core", "serviceaccounts/token"),
+        rule(WRITE, "apps", _APPS),
+        rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
+        rule(WRITE, "batch", "cronjobs jobs"),
+        rule(WRITE, "extensions", _EXTENSIONS),
+        rule(WRITE, "policy", "poddisruptionbudgets"),
+        rule(WRITE, "networking.k8s.io", "ingresses networkpolicies"),
+        rule(READ_WRITE, "coordination.k8s.io", "leases"),
+        rule(WRITE, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
+    ]
+
+
+def _view_rules() -> list[rbac.PolicyRule]:
+    return [
+        rule(
+            READ,
+            "core",
+            "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods "
+            "replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status",
+        ),
+        rule(
+            READ,
+            "core",
+            "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
+            "resourcequotas resourcequotas/status",
+        ),
+        rule(READ, "core", "namespaces"),
+        rule(READ, "discovery.k8s.io", "endpointslices"),
+        rule(
+            READ,
+            "apps",
+            "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
+            "replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
+        ),
+        rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
+        rule(READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
+        rule(
+            READ,
+            "extensions",
+            "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses "
+            "ingresses/status networkpolicies replicasets replicasets/scale replicasets/status "
+            "replicationcontrollers/scale",
+        ),
+        rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
+        rule(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
+        rule(READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
+    ]
+
+
+def node_rules() -> list[rbac.PolicyRule]:
+    """What every kubelet may do, where the Node authorizer does not look closer."""
+    return [
+        rule(["create"], "authentication.k8s.io", "tokenreviews"),
+        rule(["create"], "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
+        rule(READ, "core", "services"),
+        rule(["create", "get", "list", "watch"], "core", "nodes"),
+        rule(["patch", "update"], "core", "nodes/status"),
+        rule(["patch", "update"], "core", "nodes"),
+        rule(["create", "patch", "update"], "core", "events"),
+        rule(READ, "core", "pods"),
+        rule(["create", "delete"], "core", "pods"),
+        rule(["patch", "update"], "core", "pods/status"),
+        rule(["create"], "core", "pods/eviction"),
+        rule(READ, "core", "configmaps secrets"),
+        rule(["get"], "core", "persistentvolumeclaims persistentvolumes"),
+        rule(["get"], "core", "endpoints"),
+        rule(["create", *READ], "certificates.k8s.io", "certificatesigningrequests"),
+        rule(["create", "delete", "get", "patch", "update"], "coordination.k8s.io", "leases"),
+        rule(["get"], "storage.k8s.io", "volumeattachments"),
+        rule(["create"], "core", "serviceaccounts/token"),
+        rule(["get", "patch", "update"], "core", "persistentvolumeclaims/status"),
+        rule(READ, "storage.k8s.io", "csidrivers"),
+        rule(["create", "delete", "get", "patch", "update"], "storage.k8s.io", "csinodes"),
+        rule(READ, "node.k8s.io", "runtimeclasses"),
+        rule(["get"], "resource.k8s.io", "resourceclaims"),
+        rule(["deletecollection"], "resource.k8s.io", "resourceslices"),
+        rule([*READ, "create", "delete", "patch", "update"], "resource.k8s.io", "resourceslices"),
+    ]
+
+
+def _component_roles() -> Iterator[rbac.ClusterRole]:
+    reviews = (
+        rule(["create"], "authentication.k8s.io", "tokenreviews"),
+        rule(["create"], "authorization.k8s.io", "subjectaccessreviews"),
+    )
+    yield _role(
+        "system:heapster",
+        rule(READ, "core", "events namespaces nodes pods"),
+        rule(READ, "extensions", "deployments"),
+    )
+    yield _role("system:node", *node_rules())
+    yield _role(
+        "system:node-problem-detector",
+        rule(["get"], "core", "nodes"),
+        rule(["patch"], "core", "nodes/status"),
+        _events(),
+    )
+    yield _role(
+        "system:kubelet-api-admin",
+        rule(READ, "core", "nodes"),
+        rule(["proxy"], "core", "nodes"),
+        rule(
+            ["*"],
+            "core",
+            "nodes/checkpoint nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats",
+        ),
+    )
+    yield _role(
+        "system:node-bootstrapper",
+        rule(["create", *READ], "certificates.k8s.io", "certificatesigningrequests"),
+    )
+    yield _role("system:auth-delegator", *reviews)
+    yield _role("system:kube-aggregator", rule(READ, "core", "endpoints services"))
+    # Upstream's role is narrower, because there each controller acts as a service account of its own.
+    yield _role(
+        "system:kube-controller-manager",
+        rule(["*"], "*", "*"),
+        rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]),
+    )
+    yield _role("system:kube-dns", rule(["list", "watch"], "core", "endpoints services"))
+    yield _role(
+        "system:persistent-volume-provisioner",
+        rule(["create", "delete", *READ], "core", "persistentvolumes"),
+        rule([*READ, "update"], "core", "persistentvolumeclaims"),
+        rule(READ, "storage.k8s.io", "storageclasses"),
+        rule(["watch"], "core", "events"),
+        _events(),
+    )
+    yield _role(
+        "system:volume-scheduler",
+        rule(READ_UPDATE, "core", "persistentvolumes"),
+        rule(READ, "storage.k8s.io", "storageclasses"),
+        rule(READ_UPDATE, "core", "persistentvolumeclaims"),
+    )
+    yield _role(
+        "system:node-proxier",
+        rule(["list", "watch"], "core", "endpoints services"),
+        rule(READ, "core", "nodes"),
+        _events(),
+        rule(["list", "watch"], "networking.k8s.io", "servicecidrs"),
+        rule(["list", "watch"], "discovery.k8s.io", "endpointslices"),
+    )
+    yield _scheduler_role(*reviews)
+    yield from _own_roles(*reviews)
+
+
+def _scheduler_role(*reviews: rbac.PolicyRule) -> rbac.ClusterRole:
+    return _role(
+        "system:kube-scheduler",
+        _events(),
+        rule(["create"], "coordination.k8s.io", "leases"),
+        rule(["get", "update"], "coordination.k8s.io", "leases", "kube-scheduler"),
+        rule(READ, "core", "nodes"),
+        rule([*READ, "delete"], "core", "pods"),
+        rule(["create"], "core", "bindings pods/binding"),
+        rule(["patch", "update"], "core", "pods/status"),
+        rule(READ, "core", "replicationcontrollers services"),
+        rule(READ, "apps extensions", "replicasets"),
+        rule(READ, "apps", "statefulsets"),
+        rule(READ, "policy", "poddisruptionbudgets"),
+        rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
+        *reviews,
+        rule(READ, "storage.k8s.io", "csinodes"),
+        rule(READ, "core", "namespaces"),
+        rule(READ, "storage.k8s.io", "csidrivers"),
+        rule(READ, "storage.k8s.io", "csistoragecapacities"),
+        rule(READ, "storage.k8s.io", "volumeattachments"),
+        rule(READ, "resource.k8s.io", "deviceclasses resourceclaims resourceslices"),
+        rule(READ_UPDATE, "resource.k8s.io", "resourceclaims/status"),
+        rule(READ_UPDATE, "core", "pods/finalizers"),
+        rule(READ, "scheduling.k8s.io", "priorityclasses"),
+    )
+
+
+def _own_roles(*reviews: rbac.PolicyRule) -> Iterator[rbac.ClusterRole]:
+    """What upstream has no part for."""
+    # Beside the kubelet: service proxy, DNS, pod network and local volumes of a node, in one process.
+    yield _role(
+        "system:knarr:node-agent",
+        rule(READ, "core", "namespaces nodes services"),
+        rule([*READ, "create", "patch", "update"], "discovery.k8s.io", "endpointslices"),
+        rule(READ, "networking.k8s.io", "networkpolicies servicecidrs"),
+        rule([*READ, "delete"], "core", "persistentvolumes"),
+        _events(),
+    )
+    # One process is many kubelets, and so can be held to none.
+    yield _role(
+        "system:knarr:simulated-nodes",
+        *node_rules(),
+        rule(READ, "core", "namespaces persistentvolumeclaims persistentvolumes serviceaccounts"),
+        *reviews,
+    )
+
+
+def _approver_roles() -> Iterator[rbac.ClusterRole]:
+    prefix, group = "system:certificates.k8s.io", "certificates.k8s.io"
+    for part in ("nodeclient", "selfnodeclient"):
+        yield _role(
+            f"{prefix}:certificatesigningrequests:{part}",
+            rule(["create"], group, f"certificatesigningrequests/{part}"),
+        )
+    for signer in ("legacy-unknown", "kubelet-serving", "kube-apiserver-client", "kube-apiserver-client-kubelet"):
+        yield _role(f"{prefix}:{signer}-approver", rule(["approve"], group, "signers", f"kubernetes.io/{signer}"))
+    yield _role("system:cluster-trust-bundle-discovery", rule(READ, group, "clustertrustbundles"))
+
+
+def _namespaced_roles() -> Iterator[rbac.Role]:
+    def made(namespace: str, name: str, *rules: rbac.PolicyRule) -> rbac.Role:
+        return rbac.Role(metadata=_meta(name, namespace), rules=list(rules))
+
+    system, public = "kube-system", "kube-public"
+    authentication = "extension-apiserver-authentication"
+    yield made(system, f"{authentication}-reader", rule(READ, "core", "configmaps", authentication))
+    yield made(system, "system:controller:bootstrap-signer", rule(READ, "core", "secrets"))
+    yield made(
+        system, "system:controller:cloud-provider", rule(["create", *READ], "core", "configmaps")
+    )
+    yield made(
+        system, "system:controller:token-cleaner", rule(["delete", *READ], "core", "secrets"), _events()
+    )
+    for component in ("kube-controller-manager", "kube-scheduler"):
+        yield made(
+            system,
+            f"system::leader-locking-{component}",
+            rule(["watch"], "core", "configmaps"),
+            rule(["get", "update"], "core", "configmaps", component),
+        )
+    yield made(
+        public,
+        "system:controller:bootstrap-signer",
+        rule(READ, "core", "configmaps"),
+        rule(["update"], "core", "configmaps", "cluster-info"),
+        _events(),
+    )
+
+
+#: Role, then who has it: ``Group:x``, ``User:x``, ``ServiceAccount:namespace/x``.
+_CLUSTER_BINDINGS = {
+    "cluster-admin": "Group:system:masters",
+    "system:monitoring": "Group:system:monitoring",
+    "system:discovery": "Group:system:authenticated",
+    "system:basic-user": "Group:system:authenticated",
+    "system:public-info-viewer": "Group:system:authenticated Group:system:unauthenticated",
+    "system:node-proxier": "User:system:kube-proxy",
+    "system:kube-controller-manager": "User:system:kube-controller-manager",
+    "system:kube-dns": "ServiceAccount:kube-system/kube-dns",
+    "system:kube-scheduler": "User:system:kube-scheduler",
+    "system:volume-scheduler": "User:system:kube-scheduler",
+    # Kubelets have their rights from the Node authorizer.
+    "system:node": "",
+    "system:service-account-issuer-discovery": "Group:system:serviceaccounts",
+    "system:cluster-trust-bundle-discovery": "Group:system:serviceaccounts",
+    "system:knarr:node-agent": "Group:system:knarr:node-agents",
+    "system:knarr:simulated-nodes": "User:system:knarr:simulated-nodes",
+}
+#: Namespace and binding, then role and who has it.
+_BINDINGS = {
+    ("kube-system", "system::extension-apiserver-authentication-reader"): (
+        "extension-apiserver-authentication-reader",
+        "User:system:kube-controller-manager User:system:kube-scheduler",
+    ),
+    ("kube-system", "system::leader-locking-kube-controller-manager"): (
+        "system::leader-locking-kube-controller-manager",
+        "User:system:kube-controller-manager ServiceAccount:kube-system/kube-controller-manager",
+    ),
+    ("kube-system", "system::leader-locking-kube-scheduler"): (
+        "system::leader-locking-kube-scheduler",
+        "User:system:kube-scheduler ServiceAccount:kube-system/kube-scheduler",
+    ),
+    **{
+        (namespace, f"system:controller:{name}"): (
+            f"system:controller:{name}",
+            f"ServiceAccount:kube-system/{name}",
+        )
+        for namespace, name in (
+            ("kube-system", "bootstrap-signer"),
+            ("kube-system", "cloud-provider"),
+            ("kube-system", "token-cleaner"),
+            ("kube-public", "bootstrap-signer"),
+        )
+    },
+}
+
+
+def default_bindings() -> Iterator[rbac.ClusterRoleBinding | rbac.RoleBinding]:
+    for name, subjects in _CLUSTER_BINDINGS.items():
+        reference = rbac.RoleRef(apiGroup=GROUP, kind="ClusterRole", name=name)
+        yield rbac.ClusterRoleBinding(metadata=_meta(name), roleRef=reference, subjects=_subjects(subjects))
+    for (namespace, name), (role, subjects) in _BINDINGS.items():
+        reference = rbac.RoleRef(apiGroup=GROUP, kind="Role", name=role)
+        yield rbac.RoleBinding(
+            metadata=_meta(name, namespace), roleRef=reference, subjects=_subjects(subjects)
+        )
+
+
+def _subjects(text: str) -> list[rbac.Subject]:
+    subjects: list[rbac.Subject] = []
+    for each in text.split():
+        kind, _, name = each.partition(":")
+        if kind == "ServiceAccount":
+            namespace, _, account = name.partition("/")
+            subjects.append(rbac.Subject(kind=kind, name=account, namespace=namespace))
+        else:
+            subjects.append(rbac.Subject(kind=kind, name=name, apiGroup=GROUP))
+    return subjects

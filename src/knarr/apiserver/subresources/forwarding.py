@@ -1,0 +1,129 @@
+"""Handing a request on to another server, and its answer back.
+
+An ordinary request is sent with its headers, but for those that belong to one connection and the client's own
+credentials; its answer is streamed. An upgrade (SPDY, WebSocket) is tunnelled byte for byte.
+
+Upstream's counterpart is ``apimachinery/pkg/util/proxy``. Neighbours: ``node_proxy`` sends to kubelets, pods and
+services, ``aggregation`` to other API servers.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import aiohttp
+
+from knarr.api.errors import StatusError, bad_request, internal_error
+from knarr.apiserver.request import Request, Response, Tunnel
+from knarr.kit.tunnel import UpgradedConnection, carry, request_head
+
+__all__ = ["Forwarder", "Target"]
+
+CONNECT_TIMEOUT_S = 10.0
+#: What belongs to one connection and is not passed on.
+HOP_HEADERS = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+_OURS = HOP_HEADERS | {"host", "authorization", "content-length"}
+_THEIRS = HOP_HEADERS | {"content-length", "date", "server", "content-type"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to go on: host, port, path with query, and TLS if any; ``server_name`` is what the certificate must
+    name if it is not the host.
+    """
+
+    host: str
+    port: int
+    path: str
+    tls: ssl.SSLContext | None
+    server_name: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+
+
+class Forwarder:
+    """Keeps the connections it makes; ``close`` ends them."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(
+        self, request: Request, target: Target, *, method: str = "", added: Iterable[tuple[str, str]] = ()
+    ) -> Response:
+        """The answer, streamed. ``added`` headers replace the client's of the same names. Raises ``StatusError`` 500."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        extra = list(added)
+        left_out = _OURS | {name.lower() for name, _ in extra}
+        headers = [(name, value) for name, value in request.headers.items() if name not in left_out]
+        try:
+            answer = await self._session.request(
+                method or request.method,
+                target.url,
+                headers=[*headers, *extra],
+                data=request.body or None,
+                ssl=target.tls or False,
+                server_hostname=target.server_name or None,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(target, error) from None
+        passed = {name: value for name, value in answer.headers.items() if name.lower() not in _THEIRS}
+        content_type = answer.headers.get("Content-Type", "application/octet-stream")
+        return Response(answer.status, _body(answer), content_type, passed)
+
+    def tunnel(self, request: Request, target: Target, *, added: Iterable[tuple[str, str]] = ()) -> Response:
+        """The connection itself. Raises ``StatusError`` 400 for a request that asks for no upgrade."""
+        if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
+            raise bad_request("Upgrade request required")
+        extra = list(added)
+        left_out = {name.lower() for name, _ in extra}
+        headers = [(name, value) for name, value in request.raw_headers if name.lower() not in left_out]
+        head = request_head(request.method, target.path, f"{target.host}:{target.port}", [*headers, *extra])
+
+        async def run(client: UpgradedConnection) -> None:
+            await carry(
+                client,
+                head,
+                host=target.host,
+                port=target.port,
+                tls=target.tls,
+                server_name=target.server_name,
+            )
+
+        return Response(101, Tunnel(run))
+
+
+async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.content.iter_any():
+            yield chunk
+    finally:
+        answer.close()
+
+
+def _unreachable(target: Target, error: BaseException) -> StatusError:
+    return internal_error(
+        f"error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}"
+    )
