@@ -348,3 +348,32 @@ def test_a_mutation_that_cannot_be_is_refused(knarr_cluster: ClusterRunner, spec
         assert refused.status == 422 and text in message(refused), message(refused)
 
     knarr_cluster.run(scenario, **OPTIONS)
+
+
+def test_a_policy_says_what_in_its_expressions_is_suspicious(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        rules = [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments", "replicasets"]}]
+        expressions = ["object.spec.replicas > 'a'", "object.spec.strategy.type == 'Recreate'", "object.metadata.namespace != ''", "variables.n > 1"]
+        variables = [{"name": "n", "expression": "object.spec.template.spec.containers.size()"}]
+        spec = {"matchConstraints": {"resourceRules": rules}, "variables": variables, **says(*expressions)}
+        await made(cluster, f"{ROOT}/validatingadmissionpolicies", {"metadata": {"name": "p"}, "spec": spec})
+        status: Object = {}
+        for _ in range(100):
+            status = msgspec.json.decode((await call(cluster, "GET", f"{ROOT}/validatingadmissionpolicies/p")).body)["status"]
+            if status.get("observedGeneration") == 1:
+                break
+            await cluster.sleep(0.1)
+        found = {each["fieldRef"]: each["warning"] for each in status["typeChecking"]["expressionWarnings"]}
+        assert set(found) == {"spec.validations[0].expression", "spec.validations[1].expression"}
+        fault = "compilation failed: ERROR: <input>:1:12: undefined field 'strategy'\n | object.spec.strategy.type == 'Recreate'\n | ...........^"
+        assert found["spec.validations[1].expression"] == f"apps/v1, Kind=ReplicaSet: {fault}\n"
+        assert found["spec.validations[0].expression"].count("found no matching overload for '_>_' applied to '(int, string)'") == 2
+        await call(cluster, "PATCH", f"{ROOT}/validatingadmissionpolicies/p", {"spec": {"validations": [{"expression": "true"}]}})
+        for _ in range(100):
+            status = msgspec.json.decode((await call(cluster, "GET", f"{ROOT}/validatingadmissionpolicies/p")).body)["status"]
+            if status.get("observedGeneration") == 2:
+                break
+            await cluster.sleep(0.1)
+        assert status == {"observedGeneration": 2, "typeChecking": {}}
+
+    knarr_cluster.run(scenario, nodes=0)

@@ -10,7 +10,7 @@ Upstream's counterpart is ``apiserver/pkg/admission/plugin/cel`` (``compile.go``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,10 +108,14 @@ class Compiled:
 
 
 class Scope:
-    """Where the expressions of one policy are compiled. ``define`` adds a variable for those that follow."""
+    """Where the expressions of one policy are compiled. ``define`` adds a variable for those that follow.
 
-    def __init__(self, *, params: bool, patches: bool = False) -> None:
+    ``known`` says of what type variables are that can be of any; they are then checked as such.
+    """
+
+    def __init__(self, *, params: bool, patches: bool = False, known: Mapping[str, Type] | None = None) -> None:
         self._params = params
+        self._known = known or {}
         self._patches = patches
         self._fields: dict[str, Field] = {}
         self.variables: dict[str, Compiled] = {}
@@ -141,6 +145,7 @@ class Scope:
         declared: dict[str, Type] = {"object": DYN, "oldObject": DYN, "namespaceObject": NAMESPACE, "request": REQUEST}
         if self._params:
             declared["params"] = DYN
+        declared.update(self._known)
         if authorizer:
             declared["authorizer"] = opaque(Authorizer.kind)
             declared["authorizer.requestResource"] = opaque(ResourceCheck.kind)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from knarr.api.admissionregistration import v1 as registration
 from knarr.api.errors import StatusError, forbidden
 from knarr.apiserver.admission.chain import Attributes
-from knarr.apiserver.rbac import RbacAuthorizer
+from knarr.apiserver.authorization.chain import AuthorizerChain
 
 if TYPE_CHECKING:
     from knarr.api.admissionregistration.expressions import Compiled
@@ -77,13 +77,14 @@ def refusal_of(attributes: Attributes, text: str) -> StatusError:
 class WebhookConditions:
     """The conditions of webhooks, for ``webhooks.hooks``."""
 
-    def __init__(self, authorizer: RbacAuthorizer) -> None:
+    def __init__(self, authorizer: AuthorizerChain) -> None:
         self._authorizer = authorizer
         self._compiled: dict[tuple[str, ...], MatchConditions] = {}
 
-    def __call__(self, webhook: Any, attributes: Attributes) -> bool:
+    async def __call__(self, webhook: Any, attributes: Attributes) -> bool:
         """Raises ``StatusError`` 403 where that cannot be said and the webhook's failure policy is Fail."""
         from knarr.apiserver.policies.activation import variables_of
+        from knarr.apiserver.policies.decisions import Decisions
 
         key = tuple(condition.expression for condition in webhook.matchConditions)
         conditions = self._compiled.get(key)
@@ -91,8 +92,11 @@ class WebhookConditions:
             if len(self._compiled) >= COMPILED_KEPT:
                 self._compiled.clear()
             conditions = self._compiled[key] = MatchConditions(webhook.matchConditions)
-        values = variables_of(attributes, attributes, authorizer=self._authorizer, namespace=None, params=None)
+        decisions = Decisions(self._authorizer, attributes.ctx.user)
+        values = variables_of(attributes, attributes, decisions=decisions, namespace=None, params=None)
+        compiled, policy = conditions, webhook.failurePolicy
         try:
-            return conditions.hold(values, failure_policy=webhook.failurePolicy)
+            return await decisions.settled(lambda: compiled.hold(values, failure_policy=policy))
         except ConditionsFailed as error:
-            raise refusal_of(attributes, str(error)) from None
+            resource = attributes.resource
+            raise forbidden(resource.group, resource.plural, attributes.name, str(error)) from None

@@ -14,12 +14,11 @@ from knarr.api import codec
 from knarr.api.admissionregistration.expressions import Compiled
 from knarr.api.cel.compiler import Lazy
 from knarr.api.cel.errors import EvaluationError
-from knarr.api.cel.library.authorization import AccessQuestion, Authorizer, ResourceCheck
+from knarr.api.cel.library.authorization import AccessQuestion, ResourceCheck
 from knarr.api.cel.limits import Meter
 from knarr.api.cel.values import ABSENT
 from knarr.apiserver.admission.chain import Attributes
-from knarr.apiserver.rbac import Question, RbacAuthorizer
-from knarr.apiserver.request import UserInfo
+from knarr.apiserver.policies.decisions import Decisions
 from knarr.apiserver.webhooks.review import admission_request
 
 __all__ = ["Activation", "OutOfBudget", "Outcome", "variables_of"]
@@ -44,10 +43,10 @@ class Outcome:
 
 
 def variables_of(
-    seen: Attributes, attributes: Attributes, *, authorizer: RbacAuthorizer, namespace: Any, params: Any
+    seen: Attributes, attributes: Attributes, *, decisions: Decisions, namespace: Any, params: Any
 ) -> dict[str, Any]:
     """Everything but ``variables``. ``seen`` is the request in the version that the policy wants."""
-    ask = _authorizer(attributes.ctx.user, authorizer)
+    ask = decisions.variable()
     resource = seen.resource
     checked = AccessQuestion(
         "", group=resource.group, resource=resource.plural, subresource=seen.subresource,
@@ -74,21 +73,6 @@ def _namespace(namespace: Any) -> Any:
     shown = codec.to_dict(namespace)
     shown["metadata"] = {key: value for key, value in shown["metadata"].items() if key not in _HIDDEN}
     return shown
-
-
-def _authorizer(user: UserInfo, authorizer: RbacAuthorizer) -> Authorizer:
-    def answer(asked: AccessQuestion) -> tuple[bool, str]:
-        subject = user
-        if asked.service_account is not None:
-            namespace, name = asked.service_account
-            groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-            subject = UserInfo(f"system:serviceaccount:{namespace}:{name}", groups)
-        question = Question(
-            asked.verb, asked.group, asked.resource, asked.subresource, asked.namespace, asked.name, asked.path
-        )
-        return authorizer.allowed(subject, question), ""
-
-    return Authorizer(answer)
 
 
 class _Variables(Lazy):

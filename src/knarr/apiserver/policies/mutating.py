@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from knarr.api import codec
@@ -18,7 +19,6 @@ from knarr.api.admissionregistration.expressions import (
     APPLY_CONFIGURATION,
     JSON_PATCHES,
     Compiled,
-    ObjectValue,
     Scope,
 )
 from knarr.api.cel.limits import REQUEST_COST_BUDGET
@@ -28,10 +28,11 @@ from knarr.api.meta import v1 as meta
 from knarr.apiserver.admission.chain import Attributes, Reinvocation
 from knarr.apiserver.admission.match_conditions import ConditionsFailed, MatchConditions, refusal_of
 from knarr.apiserver.admission.versions import Versions
+from knarr.apiserver.authorization.chain import AuthorizerChain
 from knarr.apiserver.policies.activation import Activation, OutOfBudget, variables_of
+from knarr.apiserver.policies.decisions import Decisions
 from knarr.apiserver.policies.patches import Unpatched, apply_configuration, apply_json_patch
 from knarr.apiserver.policies.source import Invocation, Policies
-from knarr.apiserver.rbac import RbacAuthorizer
 
 __all__ = ["Evaluator", "MutatingPolicies", "compile_policy"]
 
@@ -92,7 +93,7 @@ class MutatingPolicies:
         policies: Policies[Evaluator],
         *,
         versions: Versions,
-        authorizer: RbacAuthorizer,
+        authorizer: AuthorizerChain,
         namespace_of: Callable[[Attributes], Awaitable[Any]],
     ) -> None:
         self._policies = policies
@@ -141,15 +142,17 @@ class MutatingPolicies:
         seen = await self._versions.seen(attributes, invocation.match.resource)
         namespace = await self._namespace_of(attributes)
         evaluator, policy = invocation.evaluator, invocation.policy
+        decisions = Decisions(self._authorizer, attributes.ctx.user)
 
         def values() -> dict[str, Any]:
             return variables_of(
-                seen, attributes, authorizer=self._authorizer, namespace=namespace, params=invocation.param
+                seen, attributes, decisions=decisions, namespace=namespace, params=invocation.param
             )
 
         if evaluator.conditions is not None:
             try:
-                if not evaluator.conditions.hold(values(), failure_policy=policy.spec.failurePolicy):
+                conditions, shown = evaluator.conditions, values()
+                if not await decisions.settled(lambda: conditions.hold(shown, failure_policy=policy.spec.failurePolicy)):
                     return False
             except ConditionsFailed as error:
                 failures.append(_Failure(policy, invocation.binding, str(error), "Invalid"))
@@ -157,9 +160,10 @@ class MutatingPolicies:
         for is_json_patch, compiled in evaluator.mutations:
             if seen.obj is None:
                 break
-            activation = Activation(values(), evaluator.variables, budget=REQUEST_COST_BUDGET)
+            evaluate = partial(_made, compiled, values(), evaluator.variables)
             try:
-                obj = self._patched(seen.obj, compiled, activation, is_json_patch=is_json_patch)
+                made = await decisions.settled(evaluate)
+                obj = apply_json_patch(seen.obj, made) if is_json_patch else apply_configuration(seen.obj, made)
             except Unpatched as error:
                 failures.append(_Failure(policy, invocation.binding, str(error), "Invalid"))
                 continue
@@ -169,19 +173,18 @@ class MutatingPolicies:
                 seen = await self._versions.seen(attributes, invocation.match.resource)
         return True
 
-    def _patched(self, obj: Any, compiled: Compiled, activation: Activation, *, is_json_patch: bool) -> Any:
-        if compiled.program is None:
-            raise Unpatched(compiled.fault)
-        try:
-            outcome = activation.evaluate(compiled)
-        except OutOfBudget as error:
-            raise Unpatched(str(error)) from None
-        if outcome.error:
-            raise Unpatched(outcome.error)
-        if is_json_patch:
-            return apply_json_patch(obj, outcome.value)
-        assert isinstance(outcome.value, ObjectValue), "what else it could be does not compile"
-        return apply_configuration(obj, outcome.value)
+
+def _made(compiled: Compiled, values: dict[str, Any], variables: dict[str, Compiled]) -> Any:
+    """What the expression of a mutation makes. Raises ``Unpatched``."""
+    if compiled.program is None:
+        raise Unpatched(compiled.fault)
+    try:
+        outcome = Activation(values, variables, budget=REQUEST_COST_BUDGET).evaluate(compiled)
+    except OutOfBudget as error:
+        raise Unpatched(str(error)) from None
+    if outcome.error:
+        raise Unpatched(outcome.error)
+    return outcome.value
 
 
 def _refusal(attributes: Attributes, failures: list[_Failure]) -> StatusError:

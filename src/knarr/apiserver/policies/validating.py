@@ -23,9 +23,10 @@ from knarr.api.meta import v1 as meta
 from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.admission.match_conditions import ConditionsFailed, MatchConditions, refusal_of
 from knarr.apiserver.admission.versions import Versions
+from knarr.apiserver.authorization.chain import AuthorizerChain
 from knarr.apiserver.policies.activation import Activation, OutOfBudget, variables_of
+from knarr.apiserver.policies.decisions import Decisions
 from knarr.apiserver.policies.source import Invocation, Policies
-from knarr.apiserver.rbac import RbacAuthorizer
 
 __all__ = ["Evaluator", "ValidatingPolicies", "compile_policy"]
 
@@ -99,7 +100,7 @@ class ValidatingPolicies:
         policies: Policies[Evaluator],
         *,
         versions: Versions,
-        authorizer: RbacAuthorizer,
+        authorizer: AuthorizerChain,
         namespace_of: Callable[[Attributes], Awaitable[Any]],
     ) -> None:
         self._policies = policies
@@ -117,8 +118,9 @@ class ValidatingPolicies:
         ]
         notes: dict[str, list[str]] = {}
         spent = 0
+        decisions = Decisions(self._authorizer, attributes.ctx.user)
         for invocation in gathered.invocations:
-            answer = await self._ask(invocation, attributes)
+            answer = await self._ask(invocation, attributes, decisions)
             denials += self._enforce(invocation, answer, attributes)
             for key, value in answer.notes:
                 held = notes.setdefault(f"{invocation.policy.metadata.name}/{key}", [])
@@ -147,54 +149,60 @@ class ValidatingPolicies:
                     attributes.ctx.warn(f"Validation failed for {names}: {decision.message}")
         return [*denials, *(_Denial(policy, binding, decision) for decision in answer.failed_notes)]
 
-    async def _ask(self, invocation: Invocation[Evaluator], attributes: Attributes) -> _Answer:
+    async def _ask(self, invocation: Invocation[Evaluator], attributes: Attributes, decisions: Decisions) -> _Answer:
         seen = await self._versions.seen(attributes, invocation.match.resource)
         namespace = await self._namespace_of(attributes)
-        values = variables_of(seen, attributes, authorizer=self._authorizer, namespace=namespace, params=invocation.param)
-        spec, evaluator, answer = invocation.policy.spec, invocation.evaluator, _Answer()
-        strict = spec.failurePolicy != "Ignore"
-        if evaluator.conditions is not None:
-            try:
-                if not evaluator.conditions.hold(values, failure_policy=spec.failurePolicy):
-                    return answer
-            except ConditionsFailed as error:
-                answer.decisions.append(_Decision(str(error)))
-                return answer
-        activation = Activation(values, evaluator.variables, budget=REQUEST_COST_BUDGET)
-        try:
-            for index, compiled in enumerate(evaluator.validations):
-                outcome = activation.evaluate(compiled)
-                if outcome.error:
-                    if strict:
-                        answer.decisions.append(_Decision(outcome.error, index=index))
-                elif outcome.value is not True:
-                    answer.decisions.append(_failed(spec.validations[index], evaluator.messages[index], activation, index))
-        except OutOfBudget as error:
-            answer.decisions = [_Decision(str(error))] if strict else []
-        noted = Activation(values, evaluator.variables, budget=REQUEST_COST_BUDGET)
-        self._note(spec.auditAnnotations, evaluator.annotations, noted, answer, strict=strict)
-        answer.spent = activation.spent + noted.spent
-        return answer
+        values = variables_of(seen, attributes, decisions=decisions, namespace=namespace, params=invocation.param)
+        return await decisions.settled(lambda: _evaluated(invocation.policy.spec, invocation.evaluator, values))
 
-    def _note(
-        self, annotations: list[Any], compiled: list[Compiled], activation: Activation, answer: _Answer, *, strict: bool
-    ) -> None:
-        for annotation, each in zip(annotations, compiled, strict=True):
-            try:
-                outcome = activation.evaluate(each)
-            except OutOfBudget as error:
-                if strict:
-                    answer.failed_notes.append(_Decision(str(error)))
-                return
+
+def _evaluated(spec: Any, evaluator: Evaluator, values: dict[str, Any]) -> _Answer:
+    """Ask one policy. Does nothing but evaluate, for it may be done again."""
+    answer = _Answer()
+    strict = spec.failurePolicy != "Ignore"
+    if evaluator.conditions is not None:
+        try:
+            if not evaluator.conditions.hold(values, failure_policy=spec.failurePolicy):
+                return answer
+        except ConditionsFailed as error:
+            answer.decisions.append(_Decision(str(error)))
+            return answer
+    activation = Activation(values, evaluator.variables, budget=REQUEST_COST_BUDGET)
+    try:
+        for index, compiled in enumerate(evaluator.validations):
+            outcome = activation.evaluate(compiled)
             if outcome.error:
                 if strict:
-                    answer.failed_notes.append(_Decision(outcome.error))
-            elif isinstance(outcome.value, str):
-                if value := outcome.value.strip():
-                    answer.notes.append((annotation.key, value[:MAX_AUDIT_VALUE_LETTERS]))
-            elif outcome.value is not None:
-                text = f"valueExpression '{annotation.valueExpression}' resulted in unsupported return type: {kind_of(outcome.value)}. "
-                answer.failed_notes.append(_Decision(text + "Return type must be either string or null."))
+                    answer.decisions.append(_Decision(outcome.error, index=index))
+            elif outcome.value is not True:
+                answer.decisions.append(_failed(spec.validations[index], evaluator.messages[index], activation, index))
+    except OutOfBudget as error:
+        answer.decisions = [_Decision(str(error))] if strict else []
+    noted = Activation(values, evaluator.variables, budget=REQUEST_COST_BUDGET)
+    _note(spec.auditAnnotations, evaluator.annotations, noted, answer, strict=strict)
+    answer.spent = activation.spent + noted.spent
+    return answer
+
+
+def _note(
+    annotations: list[Any], compiled: list[Compiled], activation: Activation, answer: _Answer, *, strict: bool
+) -> None:
+    for annotation, each in zip(annotations, compiled, strict=True):
+        try:
+            outcome = activation.evaluate(each)
+        except OutOfBudget as error:
+            if strict:
+                answer.failed_notes.append(_Decision(str(error)))
+            return
+        if outcome.error:
+            if strict:
+                answer.failed_notes.append(_Decision(outcome.error))
+        elif isinstance(outcome.value, str):
+            if value := outcome.value.strip():
+                answer.notes.append((annotation.key, value[:MAX_AUDIT_VALUE_LETTERS]))
+        elif outcome.value is not None:
+            text = f"valueExpression '{annotation.valueExpression}' resulted in unsupported return type: {kind_of(outcome.value)}. "
+            answer.failed_notes.append(_Decision(text + "Return type must be either string or null."))
 
 
 def _failed(validation: Any, message: Compiled | None, activation: Activation, index: int) -> _Decision:

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 from knarr.api.scheme import Resource
 from knarr.apiserver.admission.matching import Matcher
 from knarr.apiserver.admission.versions import Versions
+from knarr.apiserver.authorization.chain import AuthorizerChain
 from knarr.apiserver.policies import mutating, validating
 from knarr.apiserver.policies.source import Params, Policies, namespace_getter
-from knarr.apiserver.rbac import RbacAuthorizer
 from knarr.apiserver.registry.generic import GenericRegistry
 
 __all__ = ["mutating_policies", "validating_policies"]
@@ -25,7 +25,7 @@ E = TypeVar("E")
 class Server(Protocol):
     """What policies need of the server."""
 
-    authorizer: RbacAuthorizer
+    authorizer: AuthorizerChain
 
     def registry(self, group: str, plural: str) -> GenericRegistry: ...
 

@@ -141,6 +141,8 @@ _GENERATION = {
     "networkpolicies.networking.k8s.io",
     "endpointslices.discovery.k8s.io",
     "customresourcedefinitions.apiextensions.k8s.io",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingadmissionpolicies.admissionregistration.k8s.io",

@@ -11,7 +11,7 @@ Neighbours: ``mutating`` and ``validating`` go through the list, ``review`` word
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,10 @@ class Invocation:
 
 #: Whether a webhook's ``matchConditions`` let the request through. Raises ``StatusError`` where that cannot be said and the
 #: webhook's failure policy is Fail.
-Conditions = Callable[[Webhook, Attributes], bool]
+Conditions = Callable[[Webhook, Attributes], Awaitable[bool]]
 
 
-def no_conditions(webhook: Webhook, attributes: Attributes) -> bool:
+async def no_conditions(webhook: Webhook, attributes: Attributes) -> bool:
     """Every condition holds."""
     return True
 
@@ -117,7 +117,7 @@ class Calls:
         if match is None:
             return None
         seen = await self.versions.seen(attributes, match.resource)
-        if hook.webhook.matchConditions and not self._conditions(hook.webhook, seen):
+        if hook.webhook.matchConditions and not await self._conditions(hook.webhook, seen):
             return None
         return Invocation(hook, seen)
 

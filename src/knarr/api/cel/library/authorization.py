@@ -31,11 +31,13 @@ class AccessQuestion:
     subresource: str = ""
     namespace: str = ""
     name: str = ""
+    fields: str = ""
+    """A field selector, as it is written."""
     service_account: tuple[str, str] | None = None
 
 
-#: Says whether it is allowed, and why.
-Answer = Callable[[AccessQuestion], tuple[bool, str]]
+#: Says whether it is allowed, why, and what went wrong in finding out.
+Answer = Callable[[AccessQuestion], "Decision"]
 
 
 class Authorizer(Opaque):
@@ -76,7 +78,8 @@ class ResourceCheck(Opaque):
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision(Opaque):
     allowed: bool
-    reason: str
+    reason: str = ""
+    error: str = ""
     kind = "kubernetes.authorization.Decision"
 
 
@@ -103,7 +106,7 @@ def _resource(group: GroupCheck, resource: str) -> ResourceCheck:
 def _check(check: Any, verb: str) -> Decision:
     authorizer: Authorizer = check.authorizer
     asked = AccessQuestion("", path=check.path) if isinstance(check, PathCheck) else check.asked
-    return Decision(*authorizer.answer(replace(asked, verb=verb, service_account=authorizer.service_account)))
+    return authorizer.answer(replace(asked, verb=verb, service_account=authorizer.service_account))
 
 
 _A = "kubernetes.authorization."
@@ -117,8 +120,9 @@ FUNCTIONS = [
     function(lambda check, name: check.with_(subresource=name), f"<{_R}>.subresource(string): {_R}"),
     function(lambda check, name: check.with_(namespace=name), f"<{_R}>.namespace(string): {_R}"),
     function(lambda check, name: check.with_(name=name), f"<{_R}>.name(string): {_R}"),
-    # Role-based rules know no selectors: a question with one is answered as without.
-    function(lambda check, selector: check, f"<{_R}>.fieldSelector(string): {_R}", f"<{_R}>.labelSelector(string): {_R}"),
+    function(lambda check, selector: check.with_(fields=selector), f"<{_R}>.fieldSelector(string): {_R}"),
+    # No authorizer here goes by labels: a question about some is answered as one about all.
+    function(lambda check, selector: check, f"<{_R}>.labelSelector(string): {_R}"),
     function(
         _check,
         f"<{_A}PathCheck>.check(string): {_A}Decision",
@@ -127,7 +131,6 @@ FUNCTIONS = [
     ),
     function(lambda decision: decision.allowed, f"<{_A}Decision>.allowed(): bool"),
     function(lambda decision: decision.reason, f"<{_A}Decision>.reason(): string"),
-    # The answer is found in this server's own memory, which does not fail.
-    function(lambda decision: False, f"<{_A}Decision>.errored(): bool"),
-    function(lambda decision: "", f"<{_A}Decision>.error(): string"),
+    function(lambda decision: bool(decision.error), f"<{_A}Decision>.errored(): bool"),
+    function(lambda decision: decision.error, f"<{_A}Decision>.error(): string"),
 ]
