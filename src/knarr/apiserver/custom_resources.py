@@ -85,7 +85,7 @@ class CustomStrategy(Strategy):
             changed.status = obj.status
         return changed
 
-    def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
+    async def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
         """The rules of the definition's author, asked last: they count on an object that is sound otherwise."""
         assert isinstance(self.resource, CustomResource)
         rules = self.resource.expression_rules
@@ -94,7 +94,13 @@ class CustomStrategy(Strategy):
         if any(fault.reason in BLOCKING for fault in faults):
             return [*faults, invalid_value("<nil>", None, BLOCKED)]
         before = None if old is None else codec.to_dict(old)
-        return [*faults, *rules.judge(codec.to_dict(obj), before, warn=ctx.warn)]
+        steps = rules.judge(codec.to_dict(obj), before, warn=ctx.warn)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return [*faults, *end.value]
+            await ctx.clock.sleep(0)
 
     def _desired(self, obj: Any) -> Any:
         left_out = ("metadata", "apiVersion", "kind", *(("status",) if self.has_status else ()))

@@ -10,7 +10,7 @@ Upstream's counterpart is ``apiextensions-apiserver/pkg/apiserver/schema/cel``. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from knarr.api.apiextensions.field_paths import field_path
 from knarr.api.apiextensions.schema import mentions_rules
 from knarr.api.cel.environment import Environment, Program
 from knarr.api.cel.errors import CompileError, CostExceeded, EvaluationError
-from knarr.api.cel.limits import MAX_MESSAGE_BYTES, REQUEST_COST_BUDGET, Meter
+from knarr.api.cel.limits import MAX_MESSAGE_BYTES, PAUSE_AFTER_COST, REQUEST_COST_BUDGET, Meter
 from knarr.api.cel.types import Type, optional_of
 from knarr.api.cel.values import Optional
 from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, required
@@ -147,14 +147,19 @@ class ExpressionRules:
     def __init__(self, schema: Schema) -> None:
         self._root = _build(schema, root=True)
 
-    def judge(self, new: dict[str, Any], old: dict[str, Any] | None, *, warn: Callable[[str], None]) -> list[FieldError]:
-        """Every fault of an object, plain data as JSON has it; ``old`` is what it was, None on creation."""
+    def judge(
+        self, new: dict[str, Any], old: dict[str, Any] | None, *, warn: Callable[[str], None]
+    ) -> Generator[None, None, list[FieldError]]:
+        """Every fault of an object, plain data as JSON has it; ``old`` is what it was, None on creation.
+
+        Yields where others may have a turn, after each ``PAUSE_AFTER_COST``.
+        """
         if self._root is None:
             return []
         run = _Run(warn)
         ratchet = _Ratchet(_Correlation(new, old)) if old is not None else _Ratchet()
         try:
-            run.visit(self._root, "", new, old, ratchet)
+            yield from run.visit(self._root, "", new, old, ratchet)
         except _Stop:
             pass
         return run.faults
@@ -167,34 +172,38 @@ class _Run:
         self.faults: list[FieldError] = []
         self._warn = warn
         self._budget = REQUEST_COST_BUDGET
+        self._pause_at = REQUEST_COST_BUDGET - PAUSE_AFTER_COST
 
-    def visit(self, node: _Node, path: str, new: Any, old: Any, ratchet: _Ratchet) -> None:
+    def visit(self, node: _Node, path: str, new: Any, old: Any, ratchet: _Ratchet) -> Iterator[None]:
         if new is None:
             return
         if node.rules:
-            self._ask(node, path, new, old, ratchet)
+            yield from self._ask(node, path, new, old, ratchet)
         if isinstance(new, list):
             if node.items is not None:
                 held = _by_key(node.schema, old)
                 for index, item in enumerate(new):
                     was = held(item)
-                    self.visit(node.items, f"{path}[{index}]", item, was, ratchet.down(item, was))
+                    yield from self.visit(node.items, f"{path}[{index}]", item, was, ratchet.down(item, was))
         elif isinstance(new, dict):
             before = old if isinstance(old, dict) else {}
             for key, value in new.items():
                 was = before.get(key)
                 if node.extra is not None:
-                    self.visit(node.extra, f"{path}[{key}]", value, was, ratchet.down(value, was))
+                    yield from self.visit(node.extra, f"{path}[{key}]", value, was, ratchet.down(value, was))
                 child = node.properties.get(key)
                 if child is not None:
-                    self.visit(child, f"{path}.{key}" if path else key, value, was, ratchet.down(value, was))
+                    yield from self.visit(child, f"{path}.{key}" if path else key, value, was, ratchet.down(value, was))
 
-    def _ask(self, node: _Node, path: str, new: Any, old: Any, ratchet: _Ratchet) -> None:
+    def _ask(self, node: _Node, path: str, new: Any, old: Any, ratchet: _Ratchet) -> Iterator[None]:
         read = node.read or (lambda value: value)
         seen = read(new)
         before = read(old) if old is not None and any(rule.uses_old for rule in node.rules) else None
         for compiled in node.rules:
             rule = compiled.rule
+            if self._budget < self._pause_at:
+                self._pause_at = self._budget - PAUSE_AFTER_COST
+                yield
             if compiled.program is None:
                 if compiled.fault:
                     self._fault(node, path, f"rule compile error: {compiled.fault}")

@@ -14,6 +14,7 @@ __all__ = [
     "MAX_EXPRESSION_CHARACTERS",
     "MAX_MESSAGE_BYTES",
     "MAX_NESTING",
+    "PAUSE_AFTER_COST",
     "REQUEST_COST_BUDGET",
     "Meter",
     "weight",
@@ -23,6 +24,8 @@ __all__ = [
 CALL_COST_LIMIT = 1_000_000
 #: What all expressions of one policy, or of one custom object, may cost for one request.
 REQUEST_COST_BUDGET = 10_000_000
+#: After this much, who evaluates several expressions lets others have a turn: some tens of milliseconds.
+PAUSE_AFTER_COST = 100_000
 #: What the match conditions of one webhook or policy may cost for one request.
 MATCH_CONDITIONS_COST_BUDGET = REQUEST_COST_BUDGET // 4
 MAX_EXPRESSION_CHARACTERS = 100_000

@@ -6,22 +6,26 @@ Upstream's counterpart is ``apiserver/pkg/admission/plugin/cel`` (``activation.g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from knarr.api import codec
 from knarr.api.admissionregistration.expressions import Compiled
 from knarr.api.cel.compiler import Lazy
 from knarr.api.cel.errors import EvaluationError
 from knarr.api.cel.library.authorization import AccessQuestion, ResourceCheck
-from knarr.api.cel.limits import Meter
+from knarr.api.cel.limits import PAUSE_AFTER_COST, Meter
 from knarr.api.cel.values import ABSENT
 from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.policies.decisions import Decisions
 from knarr.apiserver.webhooks.review import admission_request
+from knarr.kit.clock import Clock
 
-__all__ = ["Activation", "OutOfBudget", "Outcome", "variables_of"]
+__all__ = ["Activation", "OutOfBudget", "Outcome", "Turns", "variables_of"]
+
+T = TypeVar("T")
 
 #: Namespaces are shown without what says who they belong to and who wrote which field.
 _HIDDEN = ("managedFields", "ownerReferences", "selfLink")
@@ -138,3 +142,26 @@ class Activation:
         if self.budget < 0:
             raise OutOfBudget
         return outcome
+
+
+class Turns:
+    """Evaluates for one request, an expression at a time, so that others have a turn in between and answers can be waited for."""
+
+    def __init__(self, decisions: Decisions, clock: Clock) -> None:
+        self._decisions = decisions
+        self._clock = clock
+        self._unpaused = 0
+
+    async def evaluate(self, activation: Activation, compiled: Compiled) -> Outcome:
+        """Raises ``OutOfBudget``."""
+        before = activation.spent
+        outcome = await self._decisions.settled(partial(activation.evaluate, compiled))
+        self._unpaused += activation.spent - before
+        if self._unpaused > PAUSE_AFTER_COST:
+            self._unpaused = 0
+            await self._clock.sleep(0)
+        return outcome
+
+    async def take(self, evaluate: Callable[[], T]) -> T:
+        """Anything else that asks expressions; it may be called again, when a question it asked has an answer."""
+        return await self._decisions.settled(evaluate)

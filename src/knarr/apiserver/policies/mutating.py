@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from knarr.api import codec
@@ -29,7 +28,7 @@ from knarr.apiserver.admission.chain import Attributes, Reinvocation
 from knarr.apiserver.admission.match_conditions import ConditionsFailed, MatchConditions, refusal_of
 from knarr.apiserver.admission.versions import Versions
 from knarr.apiserver.authorization.chain import AuthorizerChain
-from knarr.apiserver.policies.activation import Activation, OutOfBudget, variables_of
+from knarr.apiserver.policies.activation import Activation, OutOfBudget, Turns, variables_of
 from knarr.apiserver.policies.decisions import Decisions
 from knarr.apiserver.policies.patches import Unpatched, apply_configuration, apply_json_patch
 from knarr.apiserver.policies.source import Invocation, Policies
@@ -143,6 +142,7 @@ class MutatingPolicies:
         namespace = await self._namespace_of(attributes)
         evaluator, policy = invocation.evaluator, invocation.policy
         decisions = Decisions(self._authorizer, attributes.ctx.user)
+        turns = Turns(decisions, attributes.ctx.clock)
 
         def values() -> dict[str, Any]:
             return variables_of(
@@ -152,7 +152,7 @@ class MutatingPolicies:
         if evaluator.conditions is not None:
             try:
                 conditions, shown = evaluator.conditions, values()
-                if not await decisions.settled(lambda: conditions.hold(shown, failure_policy=policy.spec.failurePolicy)):
+                if not await turns.take(lambda: conditions.hold(shown, failure_policy=policy.spec.failurePolicy)):
                     return False
             except ConditionsFailed as error:
                 failures.append(_Failure(policy, invocation.binding, str(error), "Invalid"))
@@ -160,9 +160,8 @@ class MutatingPolicies:
         for is_json_patch, compiled in evaluator.mutations:
             if seen.obj is None:
                 break
-            evaluate = partial(_made, compiled, values(), evaluator.variables)
             try:
-                made = await decisions.settled(evaluate)
+                made = await _made(compiled, values(), evaluator.variables, turns)
                 obj = apply_json_patch(seen.obj, made) if is_json_patch else apply_configuration(seen.obj, made)
             except Unpatched as error:
                 failures.append(_Failure(policy, invocation.binding, str(error), "Invalid"))
@@ -174,12 +173,12 @@ class MutatingPolicies:
         return True
 
 
-def _made(compiled: Compiled, values: dict[str, Any], variables: dict[str, Compiled]) -> Any:
+async def _made(compiled: Compiled, values: dict[str, Any], variables: dict[str, Compiled], turns: Turns) -> Any:
     """What the expression of a mutation makes. Raises ``Unpatched``."""
     if compiled.program is None:
         raise Unpatched(compiled.fault)
     try:
-        outcome = Activation(values, variables, budget=REQUEST_COST_BUDGET).evaluate(compiled)
+        outcome = await turns.evaluate(Activation(values, variables, budget=REQUEST_COST_BUDGET), compiled)
     except OutOfBudget as error:
         raise Unpatched(str(error)) from None
     if outcome.error:

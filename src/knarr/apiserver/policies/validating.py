@@ -24,7 +24,7 @@ from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.admission.match_conditions import ConditionsFailed, MatchConditions, refusal_of
 from knarr.apiserver.admission.versions import Versions
 from knarr.apiserver.authorization.chain import AuthorizerChain
-from knarr.apiserver.policies.activation import Activation, OutOfBudget, variables_of
+from knarr.apiserver.policies.activation import Activation, Outcome, OutOfBudget, Turns, variables_of
 from knarr.apiserver.policies.decisions import Decisions
 from knarr.apiserver.policies.source import Invocation, Policies
 
@@ -32,8 +32,6 @@ __all__ = ["Evaluator", "ValidatingPolicies", "compile_policy"]
 
 #: A note of an audit annotation is cut at this length.
 MAX_AUDIT_VALUE_LETTERS = 10 * 1024
-#: After this much has been spent on one request's expressions, others have a turn before the next policy is asked.
-PAUSE_AFTER_COST = 100_000
 FAILURE_KEY = "validation.policy.admission.k8s.io/validation_failure"
 _CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413, "Invalid": 422}
 
@@ -89,7 +87,6 @@ class _Answer:
     decisions: list[_Decision] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     failed_notes: list[_Decision] = field(default_factory=list)
-    spent: int = 0
 
 
 class ValidatingPolicies:
@@ -117,7 +114,6 @@ class ValidatingPolicies:
             if each.policy.spec.failurePolicy != "Ignore"
         ]
         notes: dict[str, list[str]] = {}
-        spent = 0
         decisions = Decisions(self._authorizer, attributes.ctx.user)
         for invocation in gathered.invocations:
             answer = await self._ask(invocation, attributes, decisions)
@@ -126,10 +122,6 @@ class ValidatingPolicies:
                 held = notes.setdefault(f"{invocation.policy.metadata.name}/{key}", [])
                 if value not in held:
                     held.append(value)
-            spent += answer.spent
-            if spent > PAUSE_AFTER_COST:
-                spent = 0
-                await attributes.ctx.clock.sleep(0)
         for key, values in notes.items():
             attributes.annotate(key, ", ".join(values))
         if denials:
@@ -153,16 +145,18 @@ class ValidatingPolicies:
         seen = await self._versions.seen(attributes, invocation.match.resource)
         namespace = await self._namespace_of(attributes)
         values = variables_of(seen, attributes, decisions=decisions, namespace=namespace, params=invocation.param)
-        return await decisions.settled(lambda: _evaluated(invocation.policy.spec, invocation.evaluator, values))
+        turns = Turns(decisions, attributes.ctx.clock)
+        return await _evaluated(invocation.policy.spec, invocation.evaluator, values, turns)
 
 
-def _evaluated(spec: Any, evaluator: Evaluator, values: dict[str, Any]) -> _Answer:
-    """Ask one policy. Does nothing but evaluate, for it may be done again."""
+async def _evaluated(spec: Any, evaluator: Evaluator, values: dict[str, Any], turns: Turns) -> _Answer:
+    """Ask one policy."""
     answer = _Answer()
     strict = spec.failurePolicy != "Ignore"
-    if evaluator.conditions is not None:
+    conditions = evaluator.conditions
+    if conditions is not None:
         try:
-            if not evaluator.conditions.hold(values, failure_policy=spec.failurePolicy):
+            if not await turns.take(lambda: conditions.hold(values, failure_policy=spec.failurePolicy)):
                 return answer
         except ConditionsFailed as error:
             answer.decisions.append(_Decision(str(error)))
@@ -170,47 +164,45 @@ def _evaluated(spec: Any, evaluator: Evaluator, values: dict[str, Any]) -> _Answ
     activation = Activation(values, evaluator.variables, budget=REQUEST_COST_BUDGET)
     try:
         for index, compiled in enumerate(evaluator.validations):
-            outcome = activation.evaluate(compiled)
+            outcome = await turns.evaluate(activation, compiled)
             if outcome.error:
                 if strict:
                     answer.decisions.append(_Decision(outcome.error, index=index))
             elif outcome.value is not True:
-                answer.decisions.append(_failed(spec.validations[index], evaluator.messages[index], activation, index))
+                validation, message = spec.validations[index], evaluator.messages[index]
+                answer.decisions.append(await _failed(validation, message, activation, turns, index))
     except OutOfBudget as error:
         answer.decisions = [_Decision(str(error))] if strict else []
     noted = Activation(values, evaluator.variables, budget=REQUEST_COST_BUDGET)
-    _note(spec.auditAnnotations, evaluator.annotations, noted, answer, strict=strict)
-    answer.spent = activation.spent + noted.spent
+    for annotation, compiled in zip(spec.auditAnnotations, evaluator.annotations, strict=True):
+        try:
+            _note(annotation, await turns.evaluate(noted, compiled), answer, strict=strict)
+        except OutOfBudget as error:
+            answer.failed_notes += [_Decision(str(error))] if strict else []
+            break
     return answer
 
 
-def _note(
-    annotations: list[Any], compiled: list[Compiled], activation: Activation, answer: _Answer, *, strict: bool
-) -> None:
-    for annotation, each in zip(annotations, compiled, strict=True):
-        try:
-            outcome = activation.evaluate(each)
-        except OutOfBudget as error:
-            if strict:
-                answer.failed_notes.append(_Decision(str(error)))
-            return
-        if outcome.error:
-            if strict:
-                answer.failed_notes.append(_Decision(outcome.error))
-        elif isinstance(outcome.value, str):
-            if value := outcome.value.strip():
-                answer.notes.append((annotation.key, value[:MAX_AUDIT_VALUE_LETTERS]))
-        elif outcome.value is not None:
-            text = f"valueExpression '{annotation.valueExpression}' resulted in unsupported return type: {kind_of(outcome.value)}. "
-            answer.failed_notes.append(_Decision(text + "Return type must be either string or null."))
+def _note(annotation: Any, outcome: Outcome, answer: _Answer, *, strict: bool) -> None:
+    if outcome.error:
+        if strict:
+            answer.failed_notes.append(_Decision(outcome.error))
+    elif isinstance(outcome.value, str):
+        if value := outcome.value.strip():
+            answer.notes.append((annotation.key, value[:MAX_AUDIT_VALUE_LETTERS]))
+    elif outcome.value is not None:
+        text = f"valueExpression '{annotation.valueExpression}' resulted in unsupported return type: {kind_of(outcome.value)}. "
+        answer.failed_notes.append(_Decision(text + "Return type must be either string or null."))
 
 
-def _failed(validation: Any, message: Compiled | None, activation: Activation, index: int) -> _Decision:
+async def _failed(
+    validation: Any, message: Compiled | None, activation: Activation, turns: Turns, index: int
+) -> _Decision:
     reason = validation.reason or "Invalid"
     text = ""
     if message is not None:
         try:
-            outcome = activation.evaluate(message)
+            outcome = await turns.evaluate(activation, message)
         except OutOfBudget as error:
             return _Decision(f"failed messageExpression: {error}", index=index)
         said = outcome.value.strip() if isinstance(outcome.value, str) else ""

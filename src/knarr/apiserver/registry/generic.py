@@ -168,7 +168,7 @@ class GenericRegistry:
         self.strategy.prepare_create(ctx, obj)
         release = await self.strategy.reserve(ctx, obj, None)
         try:
-            self._check(obj, self.strategy.judge(ctx, obj, None, validate(obj)))
+            self._check(obj, await self.strategy.judge(ctx, obj, None, validate(obj)))
             await self.admission.validate(attributes)
             if not ctx.dry_run:
                 await self._write(obj, expected=0)
@@ -303,10 +303,10 @@ class GenericRegistry:
         try:
             if subresource in ("", "scale", "resize", "ephemeralcontainers"):
                 faults = [*validate(obj), *validate_update(obj, old, subresource=subresource)]
-                self._check(obj, self.strategy.judge(ctx, obj, old, faults))
+                self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             elif subresource in _OF_STATUS:
                 faults = validate_update(obj, old, subresource="status")
-                self._check(obj, self.strategy.judge(ctx, obj, old, faults))
+                self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             if admit is None:
                 await self.admission.validate(attributes)
             else:

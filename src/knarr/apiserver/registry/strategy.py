@@ -115,7 +115,7 @@ class Strategy:
             if name not in ("metadata", "status", "apiVersion", "kind")
         ]
 
-    def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
+    async def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
         """What is wrong with the object, given the faults found so far; ``old`` is None on creation."""
         return faults
 
