@@ -11,7 +11,7 @@ CLUSTER ?= dev
 $(VENV)/.installed: pyproject.toml
 	@tools/venv.sh $(VENV)
 	@echo "installing Python packages into $(VENV) (a minute the first time)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev,clients]'
 	@touch $@
 
 setup: $(VENV)/.installed

@@ -11,6 +11,8 @@ from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.apiserver.registry.strategy import Context
+from knarr.apiserver.request import UserInfo
 from knarr.apiserver.webhooks.transport import Answer
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
@@ -271,7 +273,9 @@ def test_a_dry_run_is_told_to_the_webhook_and_options_with_it(knarr_cluster: Clu
         assert dry["options"] == {
             "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "dryRun": ["All"], "fieldManager": "me", "fieldValidation": "Strict",
         }  # fmt: skip
-        assert gone["options"]["gracePeriodSeconds"] == 0 and gone["options"]["propagationPolicy"] == "Background"
+        assert gone["options"] == {
+            "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background",
+        }  # fmt: skip
         assert gone["object"] is None and gone["oldObject"]["metadata"]["name"] == "web"
 
     knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)
@@ -497,5 +501,34 @@ def test_a_custom_object_is_judged_in_the_version_the_webhook_names(knarr_cluste
         assert made["spec"] == {"size": "small"}
         asked = webhooks.called("/judge")[-1].request
         assert asked["kind"]["version"] == "v1" and asked["requestKind"]["version"] == "v2"
+
+    knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)
+
+
+def test_the_audit_log_is_told_what_webhooks_did(knarr_cluster: ClusterRunner) -> None:
+    webhooks = InProcessWebhooks()
+
+    async def noting(review: Review) -> Review:
+        return allowed(review, [{"op": "add", "path": "/metadata/labels/a", "value": "b"}], audit_annotations={"why": "because"})
+
+    webhooks.serve(HOST, "/noting", noting)
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await prepared(cluster)
+        await configure(cluster, "Mutating", hook("/noting"), hook("/gone", failurePolicy="Ignore"))
+        await configure(cluster, "Validating", hook("/lost", failurePolicy="Ignore"))
+        registry = cluster.server.registry("", "pods")
+        context = Context(user=UserInfo("jane"), clock=cluster.clock, chance=cluster.chance)
+        wanted = codec.from_dict(core.Pod, pod(app="web"))
+        wanted.metadata.namespace = "default"
+        await registry.create(context, wanted)
+        prefix = "webhook.admission.k8s.io"
+        assert context.audit_annotations == {
+            "noting.example.com/why": "because",
+            f"mutation.{prefix}/round_0_index_0": '{"configuration":"test","webhook":"noting.example.com","mutated":true}',
+            f"mutation.{prefix}/round_0_index_1": '{"configuration":"test","webhook":"gone.example.com","mutated":false}',
+            f"failed-open.mutation.{prefix}/round_0_index_1": "gone.example.com",
+            f"failed-open.validating.{prefix}/round_0_index_0": "lost.example.com",
+        }
 
     knarr_cluster.run(scenario, **API_ONLY, webhooks=webhooks)

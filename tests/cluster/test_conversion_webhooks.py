@@ -247,6 +247,23 @@ def test_a_failed_conversion_is_told_to_those_who_read_that_version_and_to_nobod
             said["response"]["convertedObjects"][0]["apiVersion"] = "other/v7"
             return said
 
+        def with_metadata(**metadata: Any) -> Any:
+            async def handle(review: Review) -> Review:
+                said = answer(review)
+                for each in said["response"]["convertedObjects"]:
+                    each["metadata"] = {**each["metadata"], **metadata}
+                return said
+
+            return handle
+
+        bad_label, no_string = with_metadata(labels={"a": "no label"}), with_metadata(annotations={"a": 1})
+
+        async def no_metadata(review: Review) -> Review:
+            said = answer(review)
+            for each in said["response"]["convertedObjects"]:
+                each["metadata"] = None
+            return said
+
         async def wrong_uid(review: Review) -> Review:
             return answer(review, uid="none")
 
@@ -254,9 +271,12 @@ def test_a_failed_conversion_is_told_to_those_who_read_that_version_and_to_nobod
         for handling, text in (
             (says_no, f"{what} failed: no such host"),
             (too_few, f"{what} returned 0 objects, expected 1"),
-            (renames, f"{what} returned invalid converted object: must have the same name: a != other"),
-            (wrong_version, f"{what} returned invalid converted object: invalid groupVersion (expected {GROUP}/v2, received other/v7)"),
+            (renames, f"{what} returned invalid object: must have the same name: a != other"),
+            (wrong_version, f"{what} returned invalid object at index 0: invalid groupVersion (expected {GROUP}/v2, received other/v7)"),
             (wrong_uid, f"{what} failed: expected response.uid="),
+            (bad_label, f'{what} returned invalid metadata: metadata.labels: Invalid value: "no label": '),
+            (no_string, f"{what} returned invalid metadata: metadata.annotations[a] must be a string, but is int64 in converted object"),
+            (no_metadata, f"{what} returned invalid object: must have the same name: a != "),
         ):
             behaviour[0] = handling
             for call in (send(cluster, "GET", path("v2", "a")), send(cluster, "GET", path("v2")), send(cluster, "GET", path("v2"), watch="true")):

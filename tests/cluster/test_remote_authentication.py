@@ -16,7 +16,7 @@ from tls_services import Service, make_pki, serving
 from knarr.apiserver.authentication.config import TokenWebhookOptions
 from knarr.apiserver.authentication.oidc import OidcOptions
 from knarr.apiserver.server import ServerConfig
-from knarr.cluster.pki import Pki
+from knarr.cluster.pki import FRONT_PROXY_CA, Pki
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,34 @@ def test_an_impersonated_group_may_have_a_comma_in_its_name(pki: Pki) -> None:
                 "groups": ["staff, senior", "developers", "system:authenticated"],
                 "extra": {"scopes": ["view", "development"], "acme.com/project": ["some, project"]},
             }
+
+    asyncio.run(main())
+
+
+def test_only_the_front_proxy_is_believed_who_asks(pki: Pki) -> None:
+    said = [
+        ("X-Remote-User", "jane"),
+        ("X-Remote-Uid", "7"),
+        ("X-Remote-Group", "boats, and ships"),
+        ("X-Remote-Group", "crew"),
+        ("X-Remote-Extra-Acme.com%2fproject", "sea"),
+    ]
+
+    async def main() -> None:
+        async with serving(pki) as server:
+            jane = await server.whoami(user="front-proxy-client", authority=FRONT_PROXY_CA, headers=said)
+            assert jane == {
+                "username": "jane",
+                "uid": "7",
+                "groups": ["boats, and ships", "crew", "system:authenticated"],
+                "extra": {"acme.com/project": ["sea"]},
+            }
+            # Not the front proxy's name; its name, but from the clients' authority; nobody named.
+            status, _, answer = await server.send("GET", "/api/v1/pods", user="other", authority=FRONT_PROXY_CA, headers=said)
+            assert status == 403 and 'User "system:anonymous"' in answer["message"]
+            assert (await server.whoami(user="front-proxy-client", headers=said))["username"] == "front-proxy-client"
+            status, _, answer = await server.send("GET", "/api/v1/pods", user="front-proxy-client", authority=FRONT_PROXY_CA)
+            assert status == 403 and 'User "system:anonymous"' in answer["message"]
 
     asyncio.run(main())
 

@@ -70,6 +70,34 @@ def test_a_service_is_known_by_its_name_and_its_connection_is_used_again(pki: Pk
     asyncio.run(scenario())
 
 
+def test_a_connection_that_breaks_as_it_is_used_again_costs_no_write(pki: Pki) -> None:
+    seen: list[Any] = []
+
+    async def once_a_connection(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        peer = request.transport.get_extra_info("peername")
+        if peer in seen or dead:
+            request.transport.close()
+        seen.append(peer)
+        return web.json_response({})
+
+    dead: list[bool] = []
+
+    async def scenario() -> None:
+        transport = HttpsTransport()
+        async with serving(pki, once_a_connection) as port:
+            for _ in range(2):
+                assert (await transport.post(target(port, pki.ca_pem), b"{}", max_bytes=100)).status == 200
+            assert len(seen) == 3 and len(set(seen)) == 2
+            dead.append(True)
+            with pytest.raises(TransportFailure) as caught:
+                await transport.post(target(port, pki.ca_pem), b"{}", max_bytes=100)
+            assert str(caught.value) == "EOF"
+        await transport.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_cannot_prove_its_name_or_is_not_there_is_told_apart(pki: Pki, tmp_path: Path) -> None:
     other = Pki(tmp_path / "other")
     other.ensure_ca()

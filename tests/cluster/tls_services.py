@@ -20,7 +20,7 @@ from knarr.apiserver.listener import Listener
 from knarr.apiserver.server import ServerConfig
 from knarr.client.kubeconfig import Credentials
 from knarr.cluster.components import server_tls
-from knarr.cluster.pki import Pki
+from knarr.cluster.pki import CA, FRONT_PROXY_CA, Pki
 from knarr.kit.clock import RealClock
 from knarr.testing import InProcessCluster
 
@@ -83,13 +83,14 @@ class Remote:
         *,
         user: str = "",
         groups: list[str] | None = None,
+        authority: str = CA,
         headers: list[tuple[str, str]] | None = None,
         body: Any = None,
     ) -> tuple[int, Any, Any]:
         """Status, headers and decoded body, sent with ``user``'s certificate, or with none."""
         tls = ssl.create_default_context(cafile=str(self._pki.path("ca.crt")))
         if user:
-            certificate, key = self._pki.ensure(user, user, groups=groups or [])
+            certificate, key = self._pki.ensure(f"{authority}-{user}", user, groups=groups or [], authority=authority)
             tls.load_cert_chain(certificate, key)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
             async with session.request(method, self.url + path, headers=headers, json=body) as answer:
@@ -107,8 +108,18 @@ async def serving(pki: Pki, configure: Callable[[ServerConfig], None] | None = N
     """A server without controllers on real time, listening on this machine."""
     quiet: dict[str, Any] = {"nodes": 0, "controllers": False, "scheduler": False}
     async with InProcessCluster(clock=RealClock(), configure=configure, **quiet) as cluster:
-        tls = server_tls(str(pki.path("service.crt")), str(pki.path("service.key")), str(pki.path("ca.crt")))
-        listener = Listener(cluster.server, host="127.0.0.1", port=0, tls=tls, clock=RealClock())
+        front_proxy_ca = pki.path(f"{FRONT_PROXY_CA}.crt")
+        tls = server_tls(
+            str(pki.path("service.crt")), str(pki.path("service.key")), str(pki.path("ca.crt")), str(front_proxy_ca)
+        )
+        listener = Listener(
+            cluster.server,
+            host="127.0.0.1",
+            port=0,
+            tls=tls,
+            clock=RealClock(),
+            front_proxy_ca=front_proxy_ca.read_text(),
+        )
         task = asyncio.ensure_future(listener.run())
         await listener.listening.wait()
         try:

@@ -30,9 +30,10 @@ import httptools
 
 from knarr.api import codec
 from knarr.api.errors import request_entity_too_large
+from knarr.apiserver.authentication import request_header
 from knarr.apiserver.authentication.impersonation import HEADER_PREFIX
 from knarr.apiserver.decoding import MAX_BODY_BYTES
-from knarr.apiserver.request import Query, Request, Response, Tunnel, UserInfo
+from knarr.apiserver.request import FrontProxyPeer, Query, Request, Response, Tunnel, UserInfo
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 from knarr.kit.tunnel import UpgradedConnection
@@ -60,13 +61,15 @@ _BAD_REQUEST = b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConne
 _BODILESS = (204, 304)
 _NO_QUERY = Query()
 
+#: Who shows a certificate (DER).
+Identify = Callable[[bytes], UserInfo | FrontProxyPeer | None]
 Handle = Callable[[Request], Awaitable[Response]]
 
 
 class Connections:
     """What the connections of one listener share, and which of them are open."""
 
-    def __init__(self, handle: Handle, *, clock: Clock, identify: Callable[[bytes], UserInfo | None]) -> None:
+    def __init__(self, handle: Handle, *, clock: Clock, identify: Identify) -> None:
         self.handle = handle
         self.clock = clock
         self.identify = identify
@@ -125,6 +128,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._peer: UserInfo | None = None
+        self._is_front_proxy = False
         self._remote = ""
         # The request being read.
         self._url = b""
@@ -154,7 +158,9 @@ class Connection(asyncio.Protocol):
         self._remote = str(address[0]) if address else ""
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
-        self._peer = self._shared.identify(der) if der else None
+        peer = self._shared.identify(der) if der else None
+        self._is_front_proxy = isinstance(peer, FrontProxyPeer)
+        self._peer = None if isinstance(peer, FrontProxyPeer) else peer
 
     def connection_lost(self, error: Exception | None) -> None:
         self._shared.open.discard(self)
@@ -287,9 +293,15 @@ class Connection(asyncio.Protocol):
             raw_headers=[(n.decode("latin-1"), v.decode("latin-1")) for n, v in self._headers] if upgrading else [],
         )
         if self._shared.impersonating:
-            lines = ((self._shared.name(name), value.decode("utf-8", "surrogateescape")) for name, value in self._headers)
-            request.impersonation = [line for line in lines if line[0].startswith(HEADER_PREFIX)]
+            request.impersonation = self._lines(HEADER_PREFIX)
+        if self._is_front_proxy:
+            request.front_proxy = self._lines(request_header.HEADER_PREFIX)
         return request
+
+    def _lines(self, prefix: str) -> list[tuple[str, str]]:
+        """The headers of the request being read whose name begins so, one line each."""
+        lines = ((self._shared.name(name), value.decode("utf-8", "surrogateescape")) for name, value in self._headers)
+        return [line for line in lines if line[0].startswith(prefix)]
 
     # Answering.
 

@@ -12,11 +12,13 @@ import contextlib
 import ssl
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
+from knarr.apiserver.aggregation.front_proxy import NAME as FRONT_PROXY_NAME
 from knarr.apiserver.http1 import Connections
-from knarr.apiserver.request import UserInfo
+from knarr.apiserver.request import FrontProxyPeer, UserInfo
 from knarr.apiserver.server import APIServer
 from knarr.kit.clock import Clock
 
@@ -33,14 +35,17 @@ MAX_KNOWN_PEERS = 4096
 class Listener:
     """Serves ``server`` on one address; with port 0 on a free one, which ``port`` then says once ``listening``."""
 
-    def __init__(self, server: APIServer, *, host: str, port: int, tls: ssl.SSLContext, clock: Clock) -> None:
+    def __init__(
+        self, server: APIServer, *, host: str, port: int, tls: ssl.SSLContext, clock: Clock, front_proxy_ca: str = ""
+    ) -> None:
+        """``front_proxy_ca`` (PEM): whose certificates are the front proxy's, and no client's; it must sign them itself."""
         self._server = server
         self._host = host
         self.port = port
         self.listening = asyncio.Event()
         self._tls = tls
         self._clock = clock
-        self._connections = Connections(server.handle, clock=clock, identify=PeerReader().read)
+        self._connections = Connections(server.handle, clock=clock, identify=PeerReader(front_proxy_ca).read)
 
     async def run(self) -> None:
         """Listen until cancelled; then let requests under way finish for a moment."""
@@ -66,19 +71,38 @@ class PeerReader:
     cluster has few certificates, so each is read once.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, UserInfo | None] = {}
+    def __init__(self, front_proxy_ca: str = "") -> None:
+        self._known: dict[bytes, UserInfo | FrontProxyPeer | None] = {}
+        self._front_proxy_ca = (
+            x509.load_pem_x509_certificate(front_proxy_ca.encode()) if front_proxy_ca else None
+        )
 
-    def read(self, der: bytes) -> UserInfo | None:
+    def read(self, der: bytes) -> UserInfo | FrontProxyPeer | None:
         if der not in self._known:
             if len(self._known) >= MAX_KNOWN_PEERS:
                 self._known.clear()
-            self._known[der] = _identity(der)
+            self._known[der] = self._identity(der)
         return self._known[der]
 
 
-def _identity(der: bytes) -> UserInfo | None:
-    certificate = x509.load_der_x509_certificate(der)
+    def _identity(self, der: bytes) -> UserInfo | FrontProxyPeer | None:
+        certificate = x509.load_der_x509_certificate(der)
+        if self._front_proxy_ca is not None and _issued(certificate, self._front_proxy_ca):
+            names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            # Any other certificate of that authority is nobody's.
+            return FrontProxyPeer() if [part.value for part in names] == [FRONT_PROXY_NAME] else None
+        return _user(certificate)
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _user(certificate: x509.Certificate) -> UserInfo | None:
     subject = certificate.subject
     names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))

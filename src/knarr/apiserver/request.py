@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["FrontProxyPeer", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,12 @@ class Query:
         return name in self._values
 
     def flag(self, name: str) -> bool:
-        """True for ``true``, ``1`` and a name without a value; as upstream parses booleans in queries."""
+        """True for ``true``, ``1``, anything else and a name without a value, but for ``false`` (also ``False``, as
+        Python clients write it) and ``0``; as upstream parses booleans in queries.
+        """
         if name not in self._values:
             return False
-        return self._values[name][0] not in ("false", "0")
+        return self._values[name][0].lower() not in ("false", "0")
 
     def pairs(self) -> list[tuple[str, str]]:
         return [(key, value) for key, values in self._values.items() for value in values]
@@ -68,6 +70,10 @@ class Tunnel:
     """An answer that takes the connection over; the runner writes even the status line."""
 
     run: TunnelRunner
+
+
+class FrontProxyPeer:
+    """Who shows the front proxy's certificate: nobody by itself, but it may say who asks."""
 
 
 @dataclass(slots=True)
@@ -93,6 +99,8 @@ class Request:
     """Every header line as it came; a tunnel passes them on, repeated ones included."""
     impersonation: list[tuple[str, str]] = field(default_factory=list)
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
+    front_proxy: list[tuple[str, str]] | None = None
+    """On the front proxy's connection, the lines in which it says who asks; None on any other."""
 
 
 @dataclass(slots=True)

@@ -166,8 +166,11 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             server,
             host=options.host,
             port=options.port,
-            tls=server_tls(options.certificate, options.key, options.client_ca),
+            tls=server_tls(
+                options.certificate, options.key, options.client_ca, options.requestheader_client_ca
+            ),
             clock=clock,
+            front_proxy_ca=_text(options.requestheader_client_ca),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run())
@@ -182,12 +185,13 @@ def _text(path: str) -> str:
     return _read(path).decode() if path else ""
 
 
-def server_tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """A server's TLS: a client may show a certificate, and then it must be the cluster's."""
+def server_tls(certificate: str, key: str, *client_cas: str) -> ssl.SSLContext:
+    """A server's TLS: a client may show a certificate, and then one of these authorities must have signed it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
-    context.load_verify_locations(client_ca)
+    for authority in filter(None, client_cas):
+        context.load_verify_locations(authority)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from knarr.api import codec
 from knarr.api.admission.v1 import GroupVersionKind, GroupVersionResource
 from knarr.api.scheme import Resource
 from knarr.apiserver.registry.strategy import Context
@@ -77,12 +78,11 @@ class Attributes:
 
         A patch is told as the creation or the update that it comes to.
         """
-        if self.given_options is not None:
-            return self.given_options
         kind = _OPTIONS.get(self.operation)
         if kind is None:
             return None
-        options: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+        given = {} if self.given_options is None else codec.to_dict(self.given_options)
+        options: dict[str, Any] = {**given, "kind": kind, "apiVersion": "meta.k8s.io/v1"}
         if self.ctx.dry_run:
             options["dryRun"] = ["All"]
         query = self.ctx.query

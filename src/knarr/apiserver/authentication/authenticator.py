@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from knarr.api.errors import unauthorized
+from knarr.apiserver.authentication.request_header import remote_user
 from knarr.apiserver.request import ANONYMOUS, Request, UserInfo
 from knarr.apiserver.tokens import ISSUER, InvalidToken, ServiceAccountTokens, Verified
 
@@ -64,6 +65,10 @@ class Authenticator:
         """The user, or None where only ``authenticate_remotely`` can tell. Raises ``StatusError`` 401."""
         if request.peer is not None:
             return with_group(request.peer)
+        if request.front_proxy is not None:
+            named = remote_user(request.front_proxy)
+            if named is not None:
+                return with_group(named)
         token = bearer_token(request)
         if token is None:
             if not self._anonymous:

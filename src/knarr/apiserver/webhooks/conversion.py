@@ -18,6 +18,8 @@ from knarr.api import codec
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.errors import StatusError, quote
 from knarr.api.meta import v1 as meta
+from knarr.api.metadata import check_annotations
+from knarr.api.rules import labels
 from knarr.apiserver.webhooks.client import CallFailed, WebhookClient
 from knarr.kit.chance import Chance
 from knarr.kit.log import get_logger
@@ -78,19 +80,19 @@ class ConversionWebhook:
                 raise _failure(f"{what} failed: {error}") from None
             if len(answers) != len(batch):
                 raise _failure(f"{what} returned {len(answers)} objects, expected {len(batch)}")
-            for index, (asked, answer) in enumerate(zip(batch, answers, strict=True)):
+            for asked, answer in zip(batch, answers, strict=True):
+                # Upstream asks for one object at a time: these are the texts it then has.
                 try:
                     done.append(_restored(asked, answer, api_version))
                 except ValueError as error:
-                    place = f" at index {index}" if len(batch) > 1 else ""
-                    raise _failure(f"{what} returned invalid converted object{place}: {error}") from None
+                    raise _failure(f"{what} returned invalid {error}") from None
         return done
 
     async def _ask(self, objects: list[dict[str, Any]], api_version: str) -> list[Any]:
-        """Raises ``CallFailed``."""
+        """Raises ``CallFailed``, and ``StatusError`` where no call is possible."""
         version = next((each for each in self._config.conversionReviewVersions if each in KNOWN), None)
         if version is None:
-            raise CallFailed("no supported conversion review versions")
+            raise _failure("no supported conversion review versions")
         uid = self._chance.uid()
         review = {
             "kind": "ConversionReview",
@@ -128,35 +130,65 @@ def _read(body: bytes, uid: str, version: str) -> list[Any]:
 
 
 def _restored(asked: dict[str, Any], answer: Any, api_version: str) -> dict[str, Any]:
-    """The answer, with everything that is not the webhook's to change as it was. Raises ``ValueError``."""
+    """The answer, with everything that is not the webhook's to change as it was. Raises ``ValueError``, which says what is invalid."""
     if not isinstance(answer, dict):
-        raise ValueError("expected an object")
+        raise ValueError(f"object at index 0: expected an object, got {_called(answer)}")
     if answer.get("apiVersion") != api_version:
+        said = answer.get("apiVersion") or ""
         raise ValueError(
-            f"invalid groupVersion (expected {api_version}, received {answer.get('apiVersion') or ''})"
+            f"object at index 0: invalid groupVersion (expected {api_version}, received {said})"
         )
-    before, after = asked.get("metadata") or {}, answer.get("metadata")
-    if not isinstance(after, dict):
-        raise ValueError("invalid metadata of type " + _go_type(after))
     if answer.get("kind") != asked.get("kind"):
-        raise ValueError(f"must have the same kind: {asked.get('kind')} != {answer.get('kind') or ''}")
+        said = answer.get("kind") or ""
+        raise ValueError(f"object at index 0: invalid kind (expected {asked.get('kind')}, received {said})")
+    before, after = asked.get("metadata") or {}, answer.get("metadata")
+    given = after if isinstance(after, dict) else {}
     for field, called in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
-        one, other = before.get(field) or "", after.get(field) or ""
+        one, other = before.get(field) or "", given.get(field) or ""
         if one != other:
-            raise ValueError(f"must have the same {called}: {one} != {other}")
+            raise ValueError(f"object: must have the same {called}: {one} != {other}")
+    if not isinstance(after, dict):
+        raise ValueError(f"metadata: invalid metadata of type {_called(after)} in converted object")
     metadata = {key: value for key, value in before.items() if key not in _MUTABLE}
     for name in _MUTABLE:
         held = after.get(name)
-        if held is None:
-            continue
-        if not isinstance(held, dict) or not all(isinstance(value, str) for value in held.values()):
-            raise ValueError(f"invalid metadata.{name}: expected a map of strings")
-        metadata[name] = held
+        if held is not None:
+            _check_map(name, held, before.get(name) or {})
+            metadata[name] = held
     return {**answer, "metadata": metadata}
 
 
-def _go_type(value: Any) -> str:
-    return "<nil>" if value is None else f"{type(value).__name__} in input object"
+def _check_map(name: str, held: Any, before: dict[str, str]) -> None:
+    """Labels or annotations that a webhook changed are judged as a client's are. Raises ``ValueError``."""
+    if not isinstance(held, dict):
+        raise ValueError(f"metadata: invalid metadata.{name} of type {_called(held)} in converted object")
+    for key, value in held.items():
+        if not isinstance(value, str):
+            text = f"must be a string, but is {_called(value)} in converted object"
+            raise ValueError(f"metadata: metadata.{name}[{key}] {text}")
+    if held == before:
+        return
+    # The singular is upstream's.
+    faults = labels("metadata.labels", held) if name == "labels" else check_annotations("metadata.annotation", held)
+    if faults:
+        listed = [str(fault) for fault in faults]
+        raise ValueError(f"metadata: {listed[0] if len(listed) == 1 else '[' + ', '.join(listed) + ']'}")
+
+
+#: What Go calls the types of JSON.
+_GO_TYPES = {
+    bool: "bool",
+    dict: "map[string]interface {}",
+    float: "float64",
+    int: "int64",
+    list: "[]interface {}",
+    str: "string",
+    type(None): "<nil>",
+}
+
+
+def _called(value: Any) -> str:
+    return _GO_TYPES[type(value)]
 
 
 def _failure(message: str) -> StatusError:

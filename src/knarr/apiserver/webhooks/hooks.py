@@ -58,6 +58,8 @@ class Invocation:
 
     hook: Hook
     seen: Attributes
+    place: str
+    """In which round and as the how many-th it is called, as the audit log has it."""
 
 
 #: Whether a webhook's ``matchConditions`` let the request through. Raises ``StatusError`` where that cannot be said and the
@@ -111,7 +113,7 @@ class Calls:
         self.versions = Versions(convert)
         self._conditions = conditions
 
-    async def invocation(self, hook: Hook, attributes: Attributes) -> Invocation | None:
+    async def invocation(self, hook: Hook, attributes: Attributes, place: str) -> Invocation | None:
         """How the hook is to be called, if the request concerns it. Raises ``StatusError``."""
         match = self._matcher.match(hook.criteria, attributes)
         if match is None:
@@ -119,7 +121,7 @@ class Calls:
         seen = await self.versions.seen(attributes, match.resource)
         if hook.webhook.matchConditions and not await self._conditions(hook.webhook, seen):
             return None
-        return Invocation(hook, seen)
+        return Invocation(hook, seen, place)
 
     async def call(self, invocation: Invocation, attributes: Attributes, *, mutating: bool) -> Verdict | None:
         """The verdict of a hook that allows; None where a hook failed that may. Raises ``StatusError`` for everything else."""
@@ -131,7 +133,7 @@ class Calls:
         except CallFailed as error:
             if webhook.failurePolicy == "Ignore":
                 log.warning("webhook failed open", webhook=invocation.hook.uid, error=error)
-                attributes.annotate(_failed_open_key(invocation.hook, mutating=mutating), webhook.name)
+                attributes.annotate(_failed_open_key(invocation, mutating=mutating), webhook.name)
                 return None
             log.warning("webhook failed closed", webhook=invocation.hook.uid, error=error)
             raise internal_error(f"failed calling webhook {quote(webhook.name)}: {error}") from None
@@ -169,9 +171,9 @@ class Calls:
         return verdict
 
 
-def _failed_open_key(hook: Hook, *, mutating: bool) -> str:
+def _failed_open_key(invocation: Invocation, *, mutating: bool) -> str:
     phase = "mutation" if mutating else "validating"
-    return f"failed-open.{phase}.webhook.admission.k8s.io/{hook.configuration}_index_{hook.index}"
+    return f"failed-open.{phase}.webhook.admission.k8s.io/{invocation.place}"
 
 
 def unsupported(webhook: Webhook) -> StatusError:

@@ -64,20 +64,30 @@ class MutatingWebhooks(Plugin):
         if running and rounds.last != attributes.obj:
             # The plug-ins of this server changed the object since.
             rounds.changed()
-        for hook in hooks:
-            await self._one(hook, attributes, attributes.reinvocation, rounds)
+        for index, hook in enumerate(hooks):
+            place = f"round_{int(running)}_index_{index}"
+            await self._one(hook, place, attributes, attributes.reinvocation, rounds)
         if attributes.reinvocation.wanted and not running:
             rounds.last = None if attributes.obj is None else codec.copy(attributes.obj)
 
-    async def _one(self, hook: Hook, attributes: Attributes, second: Reinvocation, rounds: _Rounds) -> None:
+    async def _one(
+        self, hook: Hook, place: str, attributes: Attributes, second: Reinvocation, rounds: _Rounds
+    ) -> None:
         assert self._calls is not None
         if second.running and hook.uid not in rounds.again:
             return
-        invocation = await self._calls.invocation(hook, attributes)
+        invocation = await self._calls.invocation(hook, attributes, place)
         if invocation is None:
             return
-        verdict = await self._calls.call(invocation, attributes, mutating=True)
-        if verdict is not None and verdict.patch and await self._apply(invocation, attributes, verdict):
+        changed = False
+        try:
+            verdict = await self._calls.call(invocation, attributes, mutating=True)
+            if verdict is not None and verdict.patch:
+                changed = await self._apply(invocation, attributes, verdict)
+        finally:
+            note = {"configuration": hook.configuration, "webhook": hook.webhook.name, "mutated": changed}
+            attributes.annotate(f"mutation.webhook.admission.k8s.io/{place}", codec.encode(note).decode())
+        if changed:
             rounds.changed()
             second.wanted = True
         if hook.webhook.reinvocationPolicy == "IfNeeded":

@@ -82,6 +82,18 @@ class HttpsTransport:
             self._session = None
 
     async def post(self, target: Target, body: bytes, *, max_bytes: int) -> Answer:
+        try:
+            return await self._post(target, body, max_bytes)
+        except aiohttp.ServerDisconnectedError:
+            # A connection that was kept is closed at the other end just as it is used again: a new one will do.
+            pass
+        try:
+            return await self._post(target, body, max_bytes)
+        except aiohttp.ServerDisconnectedError:
+            raise TransportFailure("EOF") from None
+
+    async def _post(self, target: Target, body: bytes, max_bytes: int) -> Answer:
+        """Raises ``ServerDisconnectedError`` as well."""
         context = self._context(target.ca_pem)
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S)
@@ -108,7 +120,7 @@ class HttpsTransport:
             reason = os.strerror(number).lower() if number else str(error.os_error)
             raise TransportFailure(f"dial tcp {target.host}:{target.port}: connect: {reason}") from None
         except aiohttp.ServerDisconnectedError:
-            raise TransportFailure("EOF") from None
+            raise
         except (aiohttp.ClientError, OSError) as error:
             raise TransportFailure(str(error) or type(error).__name__) from None
 

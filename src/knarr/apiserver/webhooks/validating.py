@@ -30,7 +30,7 @@ class ValidatingWebhooks(Plugin):
             return
         found: list[Invocation] = []
         for hook in hooks:
-            invocation = await self._calls.invocation(hook, attributes)
+            invocation = await self._calls.invocation(hook, attributes, f"round_0_index_{len(found)}")
             if invocation is not None:
                 found.append(invocation)
         if not found:
