@@ -115,3 +115,50 @@ def test_a_definition_with_a_rule_that_cannot_be_is_refused(knarr_cluster: Clust
         assert "compilation failed: ERROR: <input>:1:5: undefined field 'lo'\n | self.lo > 0\n | ....^" in text
 
     knarr_cluster.run(scenario, nodes=0)
+
+
+def selectable(*paths: str) -> dict[str, Any]:
+    body = definition(spec())
+    version = body["spec"]["versions"][0]
+    version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["color"] = {"type": "string"}
+    version["selectableFields"] = [{"jsonPath": path} for path in paths]
+    return body
+
+
+def test_objects_are_selected_by_the_fields_their_definition_names(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await established(cluster, selectable(".spec.color", ".spec.high"))
+        for name, color, high in (("a", "red", 1), ("b", "blue", 2), ("c", "red", 2)):
+            assert (await call(cluster, "POST", PATH, {**window(name), "spec": {"low": 0, "color": color, "high": high}})).status == 201
+
+        async def named(selector: str) -> list[str]:
+            answer = await cluster.client.raw("GET", PATH, query=[("fieldSelector", selector)])
+            assert answer.status == 200, answer.body
+            return [each["metadata"]["name"] for each in msgspec.json.decode(answer.body)["items"]]
+
+        assert await named("spec.color=red") == ["a", "c"]
+        assert await named("spec.color!=red") == ["b"]
+        assert await named("spec.color=red,spec.high=2,metadata.name=c") == ["c"]
+        assert (await call(cluster, "PATCH", f"{PATH}/a", {"spec": {"color": None}})).status == 200
+        assert await named("spec.color=") == ["a"]
+        refused = await cluster.client.raw("GET", PATH, query=[("fieldSelector", "spec.low=0")])
+        assert refused.status == 400 and "field label not supported: spec.low" in message(refused)
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def test_fields_that_nothing_can_be_selected_by_are_refused(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        refused = await call(cluster, "POST", DEFINITIONS, selectable(".spec.nope", ".metadata.name", ".spec", ".spec.color", ".spec.color", ".spec['color']"))
+        assert refused.status == 422
+        text = message(refused)
+        for index, fault in enumerate((
+            'Invalid value: ".spec.nope": is an invalid path: does not refer to a valid field',
+            'Invalid value: ".metadata.name": is an invalid path: does not refer to a valid field',
+            'Invalid value: ".spec": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.',
+        )):
+            assert f"spec.selectableFields[{index}].jsonPath: {fault}" in text, text
+        assert 'spec.selectableFields[4].jsonPath: Duplicate value: ".spec.color"' in text
+        assert "spec.selectableFields[5].jsonPath: Invalid value: \".spec['color']\": is an invalid path: array notation is not allowed" in text
+
+    knarr_cluster.run(scenario, nodes=0)

@@ -61,6 +61,7 @@ class CustomResource(Resource):
         self.definition = definition
         self.version_spec = version
         self.columns = version.additionalPrinterColumns
+        self.selectable_fields = tuple(each.jsonPath.removeprefix(".") for each in version.selectableFields)
         self.schema: apiextensions.JSONSchemaProps = (version.schema.openAPIV3Schema if version.schema else None) or FREE_FORM
 
     @property

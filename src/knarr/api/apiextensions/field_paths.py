@@ -1,4 +1,4 @@
-"""Paths as a rule's ``fieldPath`` writes them: ``.spec.foo``, ``.labels['a.b']``.
+"""Paths as a rule's ``fieldPath`` and a version's ``selectableFields`` write them: ``.spec.foo``, ``.labels['a.b']``.
 
 Upstream's counterpart is ``schema/cel.ValidFieldPath``.
 """
@@ -9,7 +9,7 @@ import re
 
 from knarr.api.apiextensions import v1 as apiextensions
 
-__all__ = ["PathFault", "field_path"]
+__all__ = ["PathFault", "field_path", "resolve"]
 
 Schema = apiextensions.JSONSchemaProps
 _TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|[.\[\]]|[^.\[\]']+|'")
@@ -23,12 +23,19 @@ class PathFault(ValueError):
 
 def field_path(text: str, schema: Schema) -> str:
     """The path as faults show it, without a leading dot. Raises ``PathFault``."""
+    return resolve(text, schema)[0]
+
+
+def resolve(text: str, schema: Schema, *, brackets: bool = True) -> tuple[str, Schema]:
+    """The path, and the schema of what it leads to. Without ``brackets`` only dots are taken. Raises ``PathFault``."""
     shown = ""
     tokens = _TOKEN.findall(text)
     while tokens:
         sign = tokens.pop(0)
         if sign not in (".", "["):
             raise PathFault(f"expected [ or . but got: {sign}")
+        if sign == "[" and not brackets:
+            raise PathFault("array notation is not allowed")
         if not tokens:
             raise PathFault("unexpected end of JSON path")
         name = tokens.pop(0)
@@ -47,7 +54,7 @@ def field_path(text: str, schema: Schema) -> str:
         schema = child
         if sign == "[" and (not tokens or (close := tokens.pop(0)) != "]"):
             raise PathFault("unexpected end of JSON path" if not tokens else f"expected ] but got {close}")
-    return shown
+    return shown, schema
 
 
 def _unescape(match: re.Match[str]) -> str:
