@@ -142,24 +142,24 @@ class _Stop(Exception):
 
 
 class ExpressionRules:
-    """The rules of one version of a definition."""
+    """The rules of one version of a definition; of a part of it where ``root`` is False."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._root = _build(schema, root=True)
+    def __init__(self, schema: Schema, *, root: bool = True) -> None:
+        self._root = _build(schema, root=root)
 
     def judge(
-        self, new: dict[str, Any], old: dict[str, Any] | None, *, warn: Callable[[str], None]
+        self, new: Any, old: Any, *, warn: Callable[[str], None], path: str = "", ratcheting: bool = True
     ) -> Generator[None, None, list[FieldError]]:
-        """Every fault of an object, plain data as JSON has it; ``old`` is what it was, None on creation.
+        """Every fault of an object, plain data as JSON has it; ``old`` is what it was, None on creation. ``path`` is where it stands.
 
         Yields where others may have a turn, after each ``PAUSE_AFTER_COST``.
         """
         if self._root is None:
             return []
         run = _Run(warn)
-        ratchet = _Ratchet(_Correlation(new, old)) if old is not None else _Ratchet()
+        ratchet = _Ratchet(_Correlation(new, old)) if ratcheting and old is not None else _Ratchet()
         try:
-            yield from run.visit(self._root, "", new, old, ratchet)
+            yield from run.visit(self._root, path, new, old, ratchet)
         except _Stop:
             pass
         return run.faults

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Generator
 
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.apiextensions.declared import declared_type
-from knarr.api.apiextensions.expression_rules import compile_rule
+from knarr.api.apiextensions.expression_rules import ExpressionRules, compile_rule
 from knarr.api.apiextensions.field_paths import PathFault, field_path
 from knarr.api.errors import FieldError, field_forbidden, invalid_value, not_supported, required
 
@@ -28,7 +29,37 @@ _LINE_BREAK = re.compile(r"[\n\r]+")
 
 def check_rules(field: str, schema: Schema) -> list[FieldError]:
     """Every fault of every rule below a version's schema, whose path is ``field``."""
-    return _misplaced(field, schema) or _check(field, schema, root=True, uncorrelatable="")
+    faults = _misplaced(field, schema) or _check(field, schema, root=True, uncorrelatable="")
+    return faults or _defaults(field, schema, root=True)
+
+
+def _defaults(field: str, schema: Schema, *, root: bool) -> list[FieldError]:
+    """A default is a value like any other, and must not break a rule."""
+    faults: list[FieldError] = []
+    if schema.default is not None:
+        here = f"{field}.default"
+        rules = ExpressionRules(schema, root=root)
+        judged = rules.judge(schema.default, schema.default, warn=lambda text: None, path=here, ratcheting=False)
+        # Nobody needs a turn here: a definition is written rarely.
+        faults += _finished(judged)
+    parts = [(f"{field}.properties[{name}]", child) for name, child in schema.properties.items()]
+    parts += [
+        (f"{field}.{name}", child)
+        for name, child in (("items", schema.items), ("additionalProperties", schema.additionalProperties))
+        if isinstance(child, Schema)
+    ]
+    for where, child in parts:
+        faults += _defaults(where, child, root=child.xKubernetesEmbeddedResource)
+    return faults
+
+
+def _finished(steps: Generator[None, None, list[FieldError]]) -> list[FieldError]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: list[FieldError] = end.value
+            return found
 
 
 def _misplaced(field: str, schema: Schema, *, logical: bool = False) -> list[FieldError]:
