@@ -335,7 +335,7 @@ def test_a_list_that_would_be_replaced_whole_is_not_touched(knarr_cluster: Clust
     ("spec", "text"),
     [
         (changes("ApplyConfiguration", "{}"), "must evaluate to Object but got map"),
-        (changes("JSONPatch", "[JSONPatch{nope: 'x'}]"), "undefined field 'nope'"),
+        (changes("JSONPatch", "[JSONPatch{nope: 'x'}]"), "expected type of field 'nope' is '' but provided type is 'string'"),
         (changes("JSONPatch", "Object{}"), "must evaluate to list(JSONPatch) but got Object"),
         ({"reinvocationPolicy": "Never", "mutations": [{"patchType": "JSONPatch"}]}, "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch"),
         ({"mutations": []}, "spec.reinvocationPolicy: Required value"),

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 from knarr.api import names
 from knarr.api.admissionregistration import v1 as registration
 from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, not_supported, required
-from knarr.api.rules import Rules, each, label_selector, one_of
+from knarr.api.rules import Rules, each, label_selector, name_field, one_of
 
 OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 SCOPES = ("*", "Cluster", "Namespaced")
 SIDE_EFFECTS = ("None", "NoneOnDryRun")
 ACCEPTED_VERSIONS = ("v1", "v1beta1")
-#: What a policy can change: nothing that is deleted, nothing that is only asked.
-MUTATED = ("CREATE", "UPDATE")
+#: What a policy can change: nothing that is deleted.
+MUTATED = ("*", "CONNECT", "CREATE", "UPDATE")
 ACTIONS = ("Audit", "Deny", "Warn")
 
 
@@ -234,7 +234,7 @@ def check_mutating_binding(binding: registration.MutatingAdmissionPolicyBinding)
 
 
 def _check_binding(spec: Any) -> list[FieldError]:
-    faults: list[FieldError] = [] if spec.policyName else [required("spec.policyName")]
+    faults = name_field("spec.policyName", spec.policyName, names.dns1123_subdomain)
     if spec.paramRef is not None:
         faults += _check_param_ref("spec.paramRef", spec.paramRef)
     return faults + _check_match("spec.matchResources", spec.matchResources)
@@ -250,8 +250,14 @@ def _check_param_ref(field: str, ref: registration.ParamRef) -> list[FieldError]
     faults += label_selector(f"{field}.selector", ref.selector)
     if not ref.name and ref.selector is None:
         faults.append(required(field, "one of name or selector must be specified"))
-    action = ref.parameterNotFoundAction or ""
-    return faults + one_of(f"{field}.parameterNotFoundAction", action, ("Allow", "Deny"))
+    action, here = ref.parameterNotFoundAction or "", f"{field}.parameterNotFoundAction"
+    if not action:
+        return [*faults, required(here)]
+    if action not in ("Deny", "Allow"):
+        # Upstream lists these two in no order.
+        text = f'Unsupported value: "{action}": supported values: "Deny", "Allow"'
+        faults.append(FieldError("FieldValueNotSupported", here, text))
+    return faults
 
 
 RULES: dict[Any, Rules] = {

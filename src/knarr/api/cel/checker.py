@@ -84,8 +84,7 @@ class Checker:
         return ERROR
 
     def _shown(self, one: Type) -> str:
-        resolved = self._types.resolve(one)
-        return str(resolved)
+        return str(self._types.resolve(one, final=True))
 
     def _lookup(self, name: str) -> Type | None:
         for scope in reversed(self._scopes):
@@ -113,7 +112,7 @@ class Checker:
             operand = self._types.resolve(operand.params[0])
         result = self._field(node, operand)
         if node.test:
-            return ERROR if result.kind == "error" else BOOL
+            return BOOL
         if (through or node.optional) and result.kind != "error":
             return result if result.kind == "optional_type" else optional_of(result)
         return result
@@ -153,8 +152,6 @@ class Checker:
 
     def _choose(self, node: Call, signatures: list[Signature], args: list[Node], *, member: bool) -> Type:
         given = [self._argument(each, of=node.function) for each in args]
-        if any(each.kind == "error" for each in given):
-            return ERROR
         result: Type | None = None
         for signature in signatures:
             if len(signature.params) != len(given):
@@ -182,11 +179,13 @@ class Checker:
         return self._fault(position, f"found no matching overload for '{name}' applied to '{text}'")
 
     def _logic(self, node: Logic) -> Type:
+        sound = True
         for term in node.terms:
             kind = self._check(term)
             if kind.kind != "error" and not self._types.fits([(BOOL, kind)]):
                 self._mismatch(term, BOOL, kind)
-        return BOOL
+                sound = False
+        return BOOL if sound else ERROR
 
     def _mismatch(self, node: Node, wanted: Type, given: Type) -> Type:
         return self._fault(node.position, f"expected type '{wanted}' but found '{self._shown(given)}'")
@@ -287,7 +286,8 @@ class Checker:
         elif target.kind in _DYNAMIC:
             inner = DYN
         else:
-            return self._no_overload(node.position, "hasValue", [target], member=True)
+            self._no_overload(node.position, "hasValue", [target], member=True)
+            return self._no_overload(node.position, "value", [target], member=True)
         self._scopes.append({node.name: inner})
         body = self._check(node.body)
         self._scopes.pop()
@@ -306,7 +306,8 @@ class Checker:
             given = self._check(value)
             wanted = fields(name)
             if wanted is None:
-                self._fault(position, f"undefined field '{name}'")
+                text = f"expected type of field '{name}' is '' but provided type is '{self._shown(given)}'"
+                self._fault(position, text)
                 continue
             if optional:
                 given = self._unwrapped(value, given)

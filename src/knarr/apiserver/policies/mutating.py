@@ -102,7 +102,7 @@ class MutatingPolicies:
 
     async def mutate(self, attributes: Attributes) -> None:
         """Raises ``StatusError`` where a policy that must be obeyed cannot be."""
-        if attributes.operation not in ("CREATE", "UPDATE"):
+        if attributes.operation == "DELETE":
             return
         gathered = await self._policies.gather(attributes)
         failures = [_Failure(each.policy, each.binding, each.text) for each in gathered.misconfigured]

@@ -40,6 +40,8 @@ def double_text(value: float) -> str:
 def _to_int(value: Any) -> int:
     if isinstance(value, Timestamp):
         return value.ns // 10**9
+    if isinstance(value, Duration):
+        return value.ns
     if isinstance(value, float):
         if not -(2.0**63) < value < 2.0**63:
             raise EvaluationError("integer overflow")
@@ -135,7 +137,10 @@ def _to_timestamp(value: Any) -> Timestamp:
 def _to_duration(value: Any) -> Duration:
     if isinstance(value, str):
         return _read(parse_duration, value, "google.protobuf.Duration")
-    return value if isinstance(value, Duration) else Duration(value)
+    if not isinstance(value, Duration):
+        # The signature is there, the conversion is not: so it is upstream.
+        raise EvaluationError("type conversion error from 'int' to 'google.protobuf.Duration'")
+    return value
 
 
 def _type(value: Any) -> TypeValue:
@@ -153,7 +158,7 @@ FUNCTIONS = [
     ),
     function(_type, "type(A): type(A)", cost=_one),
     function(lambda value: value, "dyn(A): dyn", cost=_one),
-    function(_to_int, "int(int): int", "int(uint): int", "int(double): int", "int(string): int", "int(timestamp): int"),
+    function(_to_int, "int(int): int", "int(uint): int", "int(double): int", "int(string): int", "int(timestamp): int", "int(duration): int"),
     function(_to_uint, "uint(uint): uint", "uint(int): uint", "uint(double): uint", "uint(string): uint"),
     function(_to_double, "double(double): double", "double(int): double", "double(uint): double", "double(string): double"),
     function(

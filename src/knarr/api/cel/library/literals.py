@@ -26,7 +26,11 @@ def check_literals(tree: Node) -> list[Issue]:
             continue
         read = _CHECKED.get(call.function)
         argument = call.args[-1] if call.args else None
-        if read is None or not isinstance(argument, Literal) or not isinstance(argument.value, str):
+        if read is None or not isinstance(argument, Literal):
+            continue
+        if not isinstance(argument.value, str):
+            if call.function == "duration":
+                issues.append(Issue(argument.position, "invalid duration argument"))
             continue
         try:
             read(argument.value)
