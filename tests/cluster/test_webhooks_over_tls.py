@@ -70,6 +70,17 @@ def test_a_service_is_known_by_its_name_and_its_connection_is_used_again(pki: Pk
     asyncio.run(scenario())
 
 
+def test_the_servers_own_certificate_will_do_as_its_bundle(pki: Pki) -> None:
+    async def scenario() -> None:
+        transport = HttpsTransport()
+        async with serving(pki, echo) as port:
+            own = pki.path("hook.crt").read_bytes()
+            assert (await transport.post(target(port, own), b"{}", max_bytes=1000)).status == 200
+        await transport.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_connection_that_breaks_as_it_is_used_again_costs_no_write(pki: Pki) -> None:
     seen: list[Any] = []
 
