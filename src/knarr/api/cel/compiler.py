@@ -6,19 +6,32 @@ Every loop charges what its body costs each time round; what a call looks throug
 Semantics that are easily lost: ``||`` and ``&&`` and the loops built on them forgive an error on one side if the other decides; equality
 never fails.
 
-Neighbours: ``loops`` for macros, ``operators`` and ``library`` do the work, ``environment`` calls.
+Neighbours: ``calls`` has the closures, ``loops`` those of macros, ``operators`` and ``library`` do the work, ``environment`` calls.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
+from knarr.api.cel.calls import (
+    Code,
+    Slots,
+    as_optional,
+    binary,
+    constant,
+    equality,
+    function,
+    has,
+    negation,
+    optional_select,
+    select_other,
+    ternary,
+)  # fmt: skip
 from knarr.api.cel.errors import CostExceeded, EvaluationError, no_such_key, no_such_overload
 from knarr.api.cel.loops import compile_loop, compile_optional_map
 from knarr.api.cel.operators import BINARY, negate
-from knarr.api.cel.signatures import Functions, Overload, charge_sizes
+from knarr.api.cel.signatures import Functions
 from knarr.api.cel.syntax import (
     Call,
     Ident,
@@ -32,30 +45,12 @@ from knarr.api.cel.syntax import (
     OptionalMap,
     Select,
 )
-from knarr.api.cel.values import ABSENT, Optional, equal, kind_of
+from knarr.api.cel.values import ABSENT, kind_of
 
 __all__ = ["Code", "Compiler", "Slots"]
 
-Slots = list[Any]
-Code = Callable[[Slots], Any]
 #: Makes a value of a message's name and fields.
 MakeMessage = Callable[[str, dict[str, Any]], Any]
-
-_FAST: dict[str, Callable[[Any, Any], Any]] = {
-    "_<_": operator.lt, "_<=_": operator.le, "_>_": operator.gt, "_>=_": operator.ge,
-}  # fmt: skip
-_SIMPLE = frozenset({int, str, float})
-
-
-class Lazy:
-    """A map whose values are computed when first asked for: a policy's ``variables``."""
-
-    __slots__ = ()
-
-    def get(self, name: str, meter: Any) -> Any:
-        """The value, or ``ABSENT``."""
-        raise NotImplementedError
-
 
 class Compiler:
     """Compiles one expression."""
@@ -82,7 +77,7 @@ class Compiler:
         """The closure, and what one run costs without loops and sizes."""
         match node:
             case Literal():
-                return _constant(node.value), 0
+                return constant(node.value), 0
             case Ident():
                 return self._variable(node.name), 1
             case Select():
@@ -126,9 +121,9 @@ class Compiler:
         operand, cost = self.compile(node.operand)
         name = node.key or node.name
         if node.test:
-            return (lambda slots: _has(operand(slots), name, slots[0])), cost
+            return (lambda slots: has(operand(slots), name, slots[0])), cost
         if node.optional:
-            return (lambda slots: _optional_select(operand(slots), name, slots[0])), cost + 1
+            return (lambda slots: optional_select(operand(slots), name, slots[0])), cost + 1
 
         def select(slots: Slots) -> Any:
             held = operand(slots)
@@ -137,7 +132,7 @@ class Compiler:
                 if value is ABSENT:
                     raise no_such_key(name)
                 return value
-            return _select_other(held, name, slots[0])
+            return select_other(held, name, slots[0])
 
         return select, cost + 1
 
@@ -148,19 +143,19 @@ class Compiler:
         cost = sum(each for _, each in compiled) + 1
         match node.function:
             case "_==_" | "_!=_":
-                return _equality(codes[0], codes[1], wanted=node.function == "_==_"), cost
+                return equality(codes[0], codes[1], wanted=node.function == "_==_"), cost
             case "_?_:_":
-                return _ternary(codes[0], codes[1], codes[2]), cost
+                return ternary(codes[0], codes[1], codes[2]), cost
             case "!_":
-                return _negation(codes[0]), cost
+                return negation(codes[0]), cost
             case "-_":
                 value = codes[0]
                 return (lambda slots: negate(value(slots))), cost
         if node.function in BINARY:
-            return _binary(node.function, codes[0], codes[1]), cost
+            return binary(node.function, codes[0], codes[1]), cost
         overloads = self._functions.find(node.function, member=node.target is not None)
         fitting = [each for each in overloads if len(each.signature.params) == len(codes)]
-        return _function(node.function, fitting, codes), cost
+        return function(node.function, fitting, codes), cost
 
     def _logic(self, node: Logic) -> tuple[Code, int]:
         compiled = [self.compile(each) for each in node.terms]
@@ -200,7 +195,7 @@ class Compiler:
             for code, optional in marked:
                 value = code(slots)
                 if optional:
-                    if not _optional(value).has_value:
+                    if not as_optional(value).has_value:
                         continue
                     value = value.held
                 result.append(value)
@@ -217,7 +212,7 @@ class Compiler:
             for (key, _), (code, _), optional in entries:
                 name, value = key(slots), code(slots)
                 if optional:
-                    if not _optional(value).has_value:
+                    if not as_optional(value).has_value:
                         continue
                     value = value.held
                 if not isinstance(name, str | int | float):
@@ -237,135 +232,10 @@ class Compiler:
             for name, code, _, optional in fields:
                 value = code(slots)
                 if optional:
-                    if not _optional(value).has_value:
+                    if not as_optional(value).has_value:
                         continue
                     value = value.held
                 held[name] = value
             return make(called, held)
 
         return message, cost
-
-
-def _constant(value: Any) -> Code:
-    return lambda slots: value
-
-
-def _optional(value: Any) -> Optional:
-    if not isinstance(value, Optional):
-        raise EvaluationError(f"cannot initialize optional entry from non-optional value {value}")
-    return value
-
-
-def _look(held: Any, name: str, meter: Any) -> Any:
-    """The field, or ``ABSENT``; what has no fields has not this one."""
-    if isinstance(held, dict):
-        return held.get(name, ABSENT)
-    return held.get(name, meter) if isinstance(held, Lazy) else ABSENT
-
-
-def _select_other(held: Any, name: str, meter: Any) -> Any:
-    if isinstance(held, Optional):
-        return _optional_select(held, name, meter)
-    value = _look(held, name, meter)
-    if value is ABSENT:
-        raise no_such_key(name)
-    return value
-
-
-def _optional_select(held: Any, name: str, meter: Any) -> Optional:
-    if isinstance(held, Optional):
-        return _optional_select(held.held, name, meter) if held.has_value else held
-    return Optional(_look(held, name, meter))
-
-
-def _has(held: Any, name: str, meter: Any) -> bool:
-    if isinstance(held, Optional):
-        return held.has_value and _has(held.held, name, meter)
-    return _look(held, name, meter) is not ABSENT
-
-
-def _equality(left: Code, right: Code, *, wanted: bool) -> Code:
-    def equality(slots: Slots) -> bool:
-        a, b = left(slots), right(slots)
-        if type(a) is type(b) and type(a) in _SIMPLE:
-            return (a == b) is wanted
-        charge_sizes(slots[0], (a, b))
-        return equal(a, b) is wanted
-
-    return equality
-
-
-def _ternary(condition: Code, then: Code, otherwise: Code) -> Code:
-    def ternary(slots: Slots) -> Any:
-        decided = condition(slots)
-        if decided is True:
-            return then(slots)
-        if decided is False:
-            return otherwise(slots)
-        raise no_such_overload()
-
-    return ternary
-
-
-def _negation(code: Code) -> Code:
-    def negation(slots: Slots) -> bool:
-        value = code(slots)
-        if type(value) is not bool:
-            raise no_such_overload()
-        return not value
-
-    return negation
-
-
-def _binary(name: str, left: Code, right: Code) -> Code:
-    operate, fast = BINARY[name], _FAST.get(name)
-    if fast is not None:
-
-        def compared(slots: Slots) -> Any:
-            a, b = left(slots), right(slots)
-            return fast(a, b) if type(a) is type(b) and type(a) in _SIMPLE else operate(a, b)
-
-        return compared
-    if name in ("_+_", "@in"):
-
-        def sized(slots: Slots) -> Any:
-            a, b = left(slots), right(slots)
-            if type(a) is not int:
-                charge_sizes(slots[0], (a, b))
-            return operate(a, b)
-
-        return sized
-    return lambda slots: operate(left(slots), right(slots))
-
-
-def _function(name: str, overloads: list[Overload], codes: list[Code]) -> Code:
-    choices = [(tuple(_accepts(param.kind, param.name) for param in each.signature.params), each) for each in overloads]
-
-    def call(slots: Slots) -> Any:
-        args = tuple(code(slots) for code in codes)
-        for accepts, overload in choices:
-            if all(accept(arg) for accept, arg in zip(accepts, args, strict=True)):
-                meter = slots[0]
-                if overload.cost is None:
-                    charge_sizes(meter, args)
-                else:
-                    meter.charge(overload.cost(*args))
-                return overload.run(meter, *args) if overload.meter else overload.run(*args)
-        raise no_such_overload(name, [kind_of(arg) for arg in args])
-
-    return call
-
-
-_BY_KIND = {
-    "bool": "bool", "int": "int", "uint": "uint", "double": "double", "string": "string", "bytes": "bytes", "null": "null_type",
-    "list": "list", "map": "map", "timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration",
-    "optional_type": "optional_type", "type": "type",
-}  # fmt: skip
-
-
-def _accepts(kind: str, name: str) -> Callable[[Any], bool]:
-    """Whether a value may be given for a parameter of that type."""
-    if kind in ("dyn", "any", "param"):
-        return lambda value: True
-    wanted = _BY_KIND.get(kind, name)
-    return lambda value: kind_of(value) == wanted

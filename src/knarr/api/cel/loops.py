@@ -15,7 +15,8 @@ from knarr.api.cel.syntax import Loop, OptionalMap
 from knarr.api.cel.values import ABSENT, Optional, find, kind_of
 
 if TYPE_CHECKING:
-    from knarr.api.cel.compiler import Code, Compiler, Slots
+    from knarr.api.cel.calls import Code, Slots
+    from knarr.api.cel.compiler import Compiler
 
 __all__ = ["compile_loop", "compile_optional_map"]
 

@@ -1,9 +1,9 @@
 """Tokens to a tree, macros included.
 
-The grammar is that of the CEL specification with optional syntax (``.?``, ``[?``, ``{?``). Faults are told in the words of upstream's
-(generated) parser for what people get wrong: something missing, something too much, an end too early. Only the first is told.
+The grammar is that of the CEL specification with optional syntax (``.?``, ``[?``, ``{?``). Only the first
+fault is told.
 
-Neighbours: ``lexer`` before it, ``checker`` after.
+Neighbours: ``lexer`` before it, ``token_stream`` below it, ``macros`` beside it, ``checker`` after.
 """
 
 from __future__ import annotations
@@ -26,6 +26,17 @@ from knarr.api.cel.syntax import (
     Node,
     Select,
 )
+from knarr.api.cel.token_stream import (
+    BEGINS,
+    START,
+    START_ENTRY,
+    START_ITEM,
+    START_OPTIONAL,
+    START_OR_CLOSE,
+    Stop,
+    TokenStream,
+    too_deep,
+)  # fmt: skip
 from knarr.api.cel.types import BOOL, BYTES, DOUBLE, INT, NULL, STRING, UINT
 from knarr.api.cel.values import INT_MAX, UINT_MAX, UInt
 
@@ -34,14 +45,6 @@ __all__ = ["SyntaxFault", "parse"]
 RESERVED = frozenset(
     ["as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"]
 )
-_VALUES = "'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
-#: What may begin an expression, as upstream lists it.
-_START = "{'[', '{', '(', '.', '-', '!', " + _VALUES
-_START_OPTIONAL = "{'[', '{', '(', '.', '-', '!', '?', " + _VALUES
-_START_ITEM = "{'[', ']', '{', '(', '.', ',', '-', '!', '?', " + _VALUES
-_START_ENTRY = "{'[', '{', '}', '(', '.', ',', '-', '!', '?', " + _VALUES
-_START_OR_CLOSE = "{'[', '{', '(', ')', '.', '-', '!', " + _VALUES
-_BEGINS = frozenset({"[", "{", "(", ".", "-", "!", "true", "false", "null", "float", "int", "uint", "string", "bytes", "name"})
 _RELATIONS = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _SUMS = frozenset({"+", "-"})
 _PRODUCTS = frozenset({"*", "/", "%"})
@@ -65,95 +68,38 @@ def parse(source: str) -> Node:
     try:
         node = parser.expression()
         parser.end()
-    except _Stop:
+    except Stop:
         raise SyntaxFault(issues) from None
     except RecursionError:
-        raise SyntaxFault([*issues, _too_deep()]) from None
+        raise SyntaxFault([*issues, too_deep()]) from None
     if issues:
         raise SyntaxFault(issues)
     return node
 
 
-def _too_deep() -> Issue:
-    return Issue(-1, f"expression recursion limit exceeded: {MAX_NESTING}")
-
-
-class _Stop(Exception):
-    """The parser cannot go on."""
-
-
-class _Parser:
-    def __init__(self, tokens: list[Token], issues: list[Issue]) -> None:
-        self._tokens = tokens
-        self._issues = issues
-        self._at = 0
-        self._depth = 0
-
-    @property
-    def _now(self) -> Token:
-        return self._tokens[self._at]
-
-    def _take(self) -> Token:
-        token = self._tokens[self._at]
-        self._at += 1
-        return token
-
-    def _fail(self, token: Token, message: str) -> _Stop:
-        self._issues.append(Issue(token.position, message))
-        return _Stop()
-
-    def _syntax(self, message: str) -> _Stop:
-        return self._fail(self._now, f"Syntax error: {message}")
-
-    def _mismatch(self, expected: str) -> _Stop:
-        return self._syntax(f"mismatched input '{self._now.text}' expecting {expected}")
-
-    def _expect(self, kind: str) -> Token:
-        if self._now.kind == kind:
-            return self._take()
-        following = self._tokens[self._at + 1] if self._at + 1 < len(self._tokens) else None
-        if following is not None and following.kind == kind:
-            raise self._syntax(f"extraneous input '{self._now.text}' expecting '{kind}'")
-        if kind == ")":
-            raise self._syntax(f"missing '{kind}' at '{self._now.text}'")
-        raise self._mismatch(f"'{kind}'")
-
-    def end(self) -> None:
-        """Nothing may follow."""
-        if self._now.kind == END:
-            return
-        lone = self._tokens[self._at + 1].kind == END
-        word = "extraneous" if lone else "mismatched"
-        raise self._syntax(f"{word} input '{self._now.text}' expecting {END}")
-
+class _Parser(TokenStream):
     def expression(self) -> Node:
-        self._deeper()
+        self.deeper()
         node = self._either()
-        if self._now.kind == "?":
-            sign = self._take()
+        if self.now.kind == "?":
+            sign = self.take()
             then = self._either()
-            self._expect(":")
+            self.expect(":")
             node = Call(sign.position, "_?_:_", [node, then, self.expression()])
-        self._depth -= 1
+        self.depth -= 1
         return node
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > MAX_NESTING:
-            self._issues.append(_too_deep())
-            raise _Stop
 
     def _either(self) -> Node:
         terms, signs = [self._both()], []
-        while self._now.kind == "||":
-            signs.append(self._take().position)
+        while self.now.kind == "||":
+            signs.append(self.take().position)
             terms.append(self._both())
         return Logic(signs[0], "||", terms, signs) if signs else terms[0]
 
     def _both(self) -> Node:
         terms, signs = [self._binary(0)], []
-        while self._now.kind == "&&":
-            signs.append(self._take().position)
+        while self.now.kind == "&&":
+            signs.append(self.take().position)
             terms.append(self._binary(0))
         return Logic(signs[0], "&&", terms, signs) if signs else terms[0]
 
@@ -162,113 +108,113 @@ class _Parser:
         signs = (_RELATIONS, _SUMS, _PRODUCTS)[level]
         node = self._binary(level + 1) if level < 2 else self._unary()
         length = 0
-        while self._now.kind in signs:
-            sign = self._take()
+        while self.now.kind in signs:
+            sign = self.take()
             length += 1
             if length > MAX_NESTING:
-                self._issues.append(_too_deep())
-                raise _Stop
+                self.issues.append(too_deep())
+                raise Stop
             right = self._binary(level + 1) if level < 2 else self._unary()
             name = "@in" if sign.kind == "in" else f"_{sign.kind}_"
             node = Call(sign.position, name, [node, right])
         return node
 
     def _unary(self) -> Node:
-        sign = self._now
+        sign = self.now
         if sign.kind not in ("!", "-"):
             return self._member()
         count = 0
-        while self._now.kind == sign.kind:
-            self._take()
+        while self.now.kind == sign.kind:
+            self.take()
             count += 1
-        if sign.kind == "-" and count == 1 and self._now.kind in ("int", "float"):
+        if sign.kind == "-" and count == 1 and self.now.kind in ("int", "float"):
             return self._member(negative=sign)
-        operand = self._member() if self._now.kind not in ("!", "-") else self._unary()
+        operand = self._member() if self.now.kind not in ("!", "-") else self._unary()
         return operand if count % 2 == 0 else Call(sign.position, f"{sign.kind}_", [operand])
 
     def _member(self, *, negative: Token | None = None) -> Node:
         node = self._primary(negative)
         length = 0
-        while self._now.kind in (".", "["):
+        while self.now.kind in (".", "["):
             length += 1
             if length > MAX_NESTING:
-                self._issues.append(_too_deep())
-                raise _Stop
-            sign = self._take()
-            optional = self._now.kind == "?"
+                self.issues.append(too_deep())
+                raise Stop
+            sign = self.take()
+            optional = self.now.kind == "?"
             if optional:
-                self._take()
+                self.take()
             node = self._select(node, sign, optional) if sign.kind == "." else self._index(node, sign, optional)
         return node
 
     def _select(self, operand: Node, sign: Token, optional: bool) -> Node:
-        name = self._now
+        name = self.now
         if name.kind != "name":
-            raise self._syntax(f"no viable alternative at input '.{'' if name.kind == END else name.text}'")
-        self._take()
-        if self._now.kind == "(" and not optional:
-            opening = self._take()
+            raise self.syntax(f"no viable alternative at input '.{'' if name.kind == END else name.text}'")
+        self.take()
+        if self.now.kind == "(" and not optional:
+            opening = self.take()
             return self._call(opening, name.text, self._arguments(), operand)
         return Select(sign.position, operand, name.text, optional=optional)
 
     def _index(self, operand: Node, sign: Token, optional: bool) -> Node:
-        if self._now.kind not in _BEGINS:
-            raise self._mismatch(_START if optional else _START_OPTIONAL)
+        if self.now.kind not in BEGINS:
+            raise self.mismatch(START if optional else START_OPTIONAL)
         key = self.expression()
-        self._expect("]")
+        self.expect("]")
         return Call(sign.position, "_[?_]" if optional else "_[_]", [operand, key])
 
     def _arguments(self) -> list[Node]:
-        if self._now.kind == ")":
-            self._take()
+        if self.now.kind == ")":
+            self.take()
             return []
-        if self._now.kind not in _BEGINS:
-            raise self._mismatch(_START_OR_CLOSE)
+        if self.now.kind not in BEGINS:
+            raise self.mismatch(START_OR_CLOSE)
         found = [self.expression()]
-        while self._now.kind == ",":
-            self._take()
+        while self.now.kind == ",":
+            self.take()
             found.append(self.expression())
-        self._expect(")")
+        self.expect(")")
         return found
 
     def _call(self, opening: Token, name: str, args: list[Node], target: Node | None) -> Node:
         try:
             macro = expand(opening.position, name, args, target)
         except MacroError as error:
-            self._issues.append(Issue(error.position, str(error)))
+            self.issues.append(Issue(error.position, str(error)))
             return Literal(opening.position, None, NULL)
         return macro or Call(opening.position, name, args, target)
 
     def _primary(self, negative: Token | None) -> Node:
-        token = self._now
+        token = self.now
         match token.kind:
             case "int" | "uint" | "float":
-                self._take()
+                self.take()
                 return self._number(token, negative)
             case "string" | "bytes":
-                self._take()
+                self.take()
                 return Literal(token.position, token.value, STRING if token.kind == "string" else BYTES)
             case "true" | "false":
-                self._take()
+                self.take()
                 return Literal(token.position, token.kind == "true", BOOL)
             case "null":
-                self._take()
+                self.take()
                 return Literal(token.position, None, NULL)
             case "(":
-                self._take()
+                self.take()
                 node = self.expression()
-                self._expect(")")
+                self.expect(")")
                 return node
             case "[":
-                return self._list(self._take())
+                return self._list(self.take())
             case "{":
-                return self._map(self._take())
+                return self._map(self.take())
             case "." | "name":
                 return self._name()
-        following = self._tokens[self._at + 1].kind if token.kind != END else END
-        if following in _BEGINS:
-            raise self._syntax(f"extraneous input '{token.text}' expecting {_START}")
-        raise self._mismatch(_START)
+        following = self.tokens[self.at + 1].kind if token.kind != END else END
+        if following in BEGINS:
+            raise self.syntax(f"extraneous input '{token.text}' expecting {START}")
+        raise self.mismatch(START)
 
     def _number(self, token: Token, negative: Token | None) -> Node:
         position = negative.position if negative else token.position
@@ -276,98 +222,84 @@ class _Parser:
         if token.kind == "float":
             value = sign * float(token.text)
             if math.isinf(value):
-                self._issues.append(Issue(position, "invalid double literal"))
+                self.issues.append(Issue(position, "invalid double literal"))
             return Literal(position, value, DOUBLE)
         digits = token.text.rstrip("uU")
         number = sign * (int(digits, 16) if digits.startswith("0x") else int(digits))
         if token.kind == "uint":
             if number > UINT_MAX:
-                self._issues.append(Issue(position, "invalid uint literal"))
+                self.issues.append(Issue(position, "invalid uint literal"))
             return Literal(position, UInt(number), UINT)
         if not -INT_MAX - 1 <= number <= INT_MAX:
-            self._issues.append(Issue(position, "invalid int literal"))
+            self.issues.append(Issue(position, "invalid int literal"))
         return Literal(position, number, INT)
 
     def _name(self) -> Node:
-        first = self._now
+        first = self.now
         if first.kind == ".":
             # A leading dot only says that the name is not looked up in a container, and there are none.
-            self._take()
-        token = self._now
+            self.take()
+        token = self.now
         if token.kind != "name":
-            raise self._syntax(f"no viable alternative at input '.{'' if token.kind == END else token.text}'")
-        self._take()
+            raise self.syntax(f"no viable alternative at input '.{'' if token.kind == END else token.text}'")
+        self.take()
         if token.text in RESERVED:
-            self._issues.append(Issue(token.position, f"reserved identifier: {token.text}"))
-        if self._now.kind == "(":
-            opening = self._take()
+            self.issues.append(Issue(token.position, f"reserved identifier: {token.text}"))
+        if self.now.kind == "(":
+            opening = self.take()
             return self._call(opening, token.text, self._arguments(), None)
         name = self._message_name(token)
         if name is not None:
-            return self._message(self._tokens[self._at - 1], name)
+            return self._message(self.tokens[self.at - 1], name)
         return Ident(first.position, token.text)
 
     def _message_name(self, first: Token) -> str | None:
         """``Object.spec`` in front of a brace, taken; None, and nothing taken, if there is no brace."""
-        at, parts = self._at, [first.text]
-        while self._tokens[at].kind == "." and self._tokens[at + 1].kind == "name":
-            parts.append(self._tokens[at + 1].text)
+        at, parts = self.at, [first.text]
+        while self.tokens[at].kind == "." and self.tokens[at + 1].kind == "name":
+            parts.append(self.tokens[at + 1].text)
             at += 2
-        if self._tokens[at].kind != "{":
+        if self.tokens[at].kind != "{":
             return None
-        self._at = at + 1
+        self.at = at + 1
         return ".".join(parts)
 
     def _message(self, opening: Token, name: str) -> Node:
         fields: list[tuple[int, str, Node, bool]] = []
-        while self._now.kind != "}":
-            optional = self._optional()
-            field = self._now
+        while self.now.kind != "}":
+            optional = self.optional()
+            field = self.now
             if field.kind != "name":
-                raise self._mismatch("{'}', ',', '\\u003F', IDENTIFIER}")
-            self._take()
-            colon = self._expect(":")
+                raise self.mismatch("{'}', ',', '\\u003F', IDENTIFIER}")
+            self.take()
+            colon = self.expect(":")
             fields.append((colon.position, field.text, self.expression(), optional))
-            self._separated("}")
-        self._take()
+            self.separated("}")
+        self.take()
         return Message(opening.position, name, fields)
-
-    def _optional(self) -> bool:
-        if self._now.kind == "?":
-            self._take()
-            return True
-        return False
-
-    def _separated(self, close: str) -> None:
-        if self._now.kind == ",":
-            self._take()
-        elif self._now.kind != close:
-            following = self._tokens[self._at + 1].kind if self._now.kind != END else END
-            word = "extraneous" if following in (close, ",") else "mismatched"
-            raise self._syntax(f"{word} input '{self._now.text}' expecting {{'{close}', ','}}")
 
     def _list(self, opening: Token) -> Node:
         items: list[Node] = []
         optional: set[int] = set()
-        while self._now.kind != "]":
-            if self._now.kind == END:
-                raise self._mismatch(_START_ITEM)
-            if self._optional():
+        while self.now.kind != "]":
+            if self.now.kind == END:
+                raise self.mismatch(START_ITEM)
+            if self.optional():
                 optional.add(len(items))
             items.append(self.expression())
-            self._separated("]")
-        self._take()
+            self.separated("]")
+        self.take()
         return ListLiteral(opening.position, items, frozenset(optional))
 
     def _map(self, opening: Token) -> Node:
         entries: list[Entry] = []
-        while self._now.kind != "}":
-            if self._now.kind == END:
-                raise self._mismatch(_START_ENTRY)
-            optional = self._optional()
+        while self.now.kind != "}":
+            if self.now.kind == END:
+                raise self.mismatch(START_ENTRY)
+            optional = self.optional()
             key = self.expression()
-            self._expect(":")
+            self.expect(":")
             entries.append(Entry(key, self.expression(), optional))
-            self._separated("}")
-        self._take()
+            self.separated("}")
+        self.take()
         return MapLiteral(opening.position, entries)

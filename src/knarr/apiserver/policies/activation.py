@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from knarr.api import codec
 from knarr.api.admissionregistration.expressions import Compiled
-from knarr.api.cel.compiler import Lazy
+from knarr.api.cel.calls import Lazy
 from knarr.api.cel.errors import EvaluationError
 from knarr.api.cel.library.authorization import AccessQuestion, ResourceCheck
 from knarr.api.cel.limits import PAUSE_AFTER_COST, Meter

@@ -1,6 +1,7 @@
 """Policies and bindings that cannot be are refused as upstream refuses them.
 
-``policy_outcomes.jsonl`` was written by upstream's own validation of v1.36: an object, and every fault it found.
+``policy_outcomes.jsonl`` was written by upstream's own validation of v1.36: an object, and every fault it found. ``tools/upstream_outcomes.py``
+writes it again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rules of definitions: refused when they are wrong, and asked of objects as upstream asks them.
 
 ``rule_outcomes.jsonl`` was written by upstream's own validation of v1.36: a schema, the new and the old object, and every fault of the
-definition and of the object.
+definition and of the object. ``tools/upstream_outcomes.py`` writes it again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What an expression gives here is what it gives upstream: the same value, the same error, the same refusal.
 
 ``outcomes.tsv`` was written by upstream's own environment (``MustBaseEnvSet`` of v1.36): expression, kind of outcome, outcome.
+``tools/upstream_outcomes.py`` writes it again.
 """
 
 from __future__ import annotations
