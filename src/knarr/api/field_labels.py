@@ -90,6 +90,8 @@ def supported(resource: Resource) -> dict[str, Getter]:
     fields: dict[str, Getter] = {"metadata.name": NAME}
     if resource.namespaced:
         fields["metadata.namespace"] = NAMESPACE
+    if resource.selectable_fields is not None:
+        return {**fields, **_paths(*resource.selectable_fields)}
     return {**fields, **EXTRA.get((resource.group, resource.plural), {})}
 
 
@@ -100,7 +102,7 @@ def fields_of(resource: Resource, obj: Any) -> dict[str, str]:
 
 def unsupported_problem(resource: Resource, field: str) -> str:
     """What to answer to a field that this kind cannot be selected by."""
-    if (resource.group, resource.plural) in EXTRA:
+    if (resource.group, resource.plural) in EXTRA or resource.selectable_fields is not None:
         return f"field label not supported: {field}"
     known = '", "'.join(("metadata.name", "metadata.namespace"))
     return f'"{field}" is not a known field selector: only "{known}"'

@@ -44,6 +44,9 @@ class SubResource(msgspec.Struct, frozen=True):
 class Resource:
     """One resource of one group-version. Two are equal only if they are the same row."""
 
+    #: What a definition lets its objects be selected by, besides their metadata; None for built-in kinds (see ``field_labels``).
+    selectable_fields: tuple[str, ...] | None = None
+
     def __init__(self, row: Row) -> None:
         (self.group, self.version, self.kind, self.plural, self.singular, self.namespaced) = row[:6]
         self.short_names = tuple(row[6].split())

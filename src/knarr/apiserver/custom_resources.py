@@ -7,8 +7,6 @@ in one step: no request finds none.
 
 Upstream's counterpart is ``apiextensions-apiserver``. Neighbours: ``api.apiextensions`` makes types of
 schemas; ``server`` gives and takes the endpoints.
-
-Not here yet: rules in CEL.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from typing import Any, Protocol
 
 from knarr.api import codec, conditions
 from knarr.api.apiextensions import v1 as apiextensions
-from knarr.api.apiextensions.custom import resources_of
-from knarr.api.errors import StatusError
+from knarr.api.apiextensions.custom import CustomResource, resources_of
+from knarr.api.errors import FieldError, StatusError, invalid_value
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.apiserver.cacher import Cache, Change, Hub
@@ -41,6 +39,14 @@ CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 #: Between two looks at objects that do not go yet.
 CLEANUP_PAUSE_S = 0.2
 RETRY_PAUSE_S = 1.0
+
+#: After faults of these kinds the rules of a definition are not asked: the object may be far from what they count on.
+BLOCKING = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+)
+BLOCKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+)
 
 _Condition = apiextensions.CustomResourceDefinitionCondition
 
@@ -78,6 +84,23 @@ class CustomStrategy(Strategy):
         if hasattr(obj, "status"):
             changed.status = obj.status
         return changed
+
+    async def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
+        """The rules of the definition's author, asked last: they count on an object that is sound otherwise."""
+        assert isinstance(self.resource, CustomResource)
+        rules = self.resource.expression_rules
+        if rules is None:
+            return faults
+        if any(fault.reason in BLOCKING for fault in faults):
+            return [*faults, invalid_value("<nil>", None, BLOCKED)]
+        before = None if old is None else codec.to_dict(old)
+        steps = rules.judge(codec.to_dict(obj), before, warn=ctx.warn)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return [*faults, *end.value]
+            await ctx.clock.sleep(0)
 
     def _desired(self, obj: Any) -> Any:
         left_out = ("metadata", "apiVersion", "kind", *(("status",) if self.has_status else ()))

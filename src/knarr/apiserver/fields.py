@@ -51,6 +51,7 @@ class FieldReader:
         self._paths = [
             (name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields if name != "name"
         ]
+        self._custom = [(name, tuple(name.split("."))) for name in resource.selectable_fields or ()]
         self._decoder = msgspec.json.Decoder(_partial_struct([path for _, path in self._paths]))
 
     def allows(self, field: str) -> bool:
@@ -68,6 +69,11 @@ class FieldReader:
             fields["metadata.namespace"] = found.namespace
         for name, path in self._paths:
             fields[name] = _text(obj, path)
+        if self._custom:
+            # Of any depth; a kind has at most eight of them, and few kinds have any.
+            data = msgspec.json.decode(value)
+            for name, path in self._custom:
+                fields[name] = _plain_text(data, path)
         return found, fields
 
 
@@ -104,6 +110,14 @@ def _text(obj: Any, path: tuple[str, ...]) -> str:
     if value is False:
         return "false"
     return str(value)
+
+
+def _plain_text(data: Any, path: tuple[str, ...]) -> str:
+    for step in path:
+        data = data.get(step) if isinstance(data, dict) else None
+    if data is None:
+        return ""
+    return str(data).lower() if isinstance(data, bool) else str(data)
 
 
 _ZERO: dict[tuple[str, ...], str] = {

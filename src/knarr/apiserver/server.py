@@ -14,7 +14,7 @@ import contextlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from knarr.api import codec, scheme
 from knarr.api.apiextensions.custom import CustomResource
@@ -31,6 +31,7 @@ from knarr.apiserver.admission.chain import Admission, Plugin
 from knarr.apiserver.admission.escalation import Escalation
 from knarr.apiserver.admission.ingresses import DefaultIngressClass
 from knarr.apiserver.admission.limits import LimitRanger
+from knarr.apiserver.admission.match_conditions import WebhookConditions
 from knarr.apiserver.admission.matching import Matcher
 from knarr.apiserver.admission.namespaces import NamespaceLifecycle
 from knarr.apiserver.admission.node_restriction import NodeRestriction
@@ -38,6 +39,7 @@ from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.optional import EventLimit, EventRateLimit, ExtendedResourceToleration
 from knarr.apiserver.admission.pod_security import PodSecurity, PodSecurityOptions
 from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
+from knarr.apiserver.admission.policies import MutatingAdmissionPolicies, ValidatingAdmissionPolicies
 from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
 from knarr.apiserver.admission.service_accounts import ServiceAccountAdmission
@@ -91,6 +93,10 @@ from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 from knarr.store.contract import Store
+
+if TYPE_CHECKING:
+    from knarr.apiserver.policies.mutating import MutatingPolicies
+    from knarr.apiserver.policies.validating import ValidatingPolicies
 
 __all__ = ["APIServer", "ServerConfig"]
 
@@ -161,6 +167,8 @@ class APIServer:
         self._certificate_requests = CertificateRequests()
         self._ingress_class = DefaultIngressClass()
         self._claim_resize = PersistentVolumeClaimResize()
+        self._mutating_policies = MutatingAdmissionPolicies()
+        self._validating_policies = ValidatingAdmissionPolicies()
         self._mutating_webhooks = MutatingWebhooks()
         self._validating_webhooks = ValidatingWebhooks()
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -324,7 +332,8 @@ class APIServer:
             return None if entry is None else entry.labels
 
         matcher = Matcher(namespace_labels=namespace_labels, equivalents=self._equivalents)
-        calls = Calls(self._webhook_client, matcher, convert=self._convert)
+        conditions = WebhookConditions(self.authorizer)
+        calls = Calls(self._webhook_client, matcher, convert=self.convert, conditions=conditions)
         group = "admissionregistration.k8s.io"
         mutating, validating = [
             Hooks(self.registry(group, f"{kind}webhookconfigurations"), live=lambda: self._serving)
@@ -332,6 +341,34 @@ class APIServer:
         ]
         self._mutating_webhooks.use(mutating, calls)
         self._validating_webhooks.use(validating, calls)
+        self._use_policies(matcher)
+
+    def _use_policies(self, matcher: Matcher) -> None:
+        """Give the admission plug-ins for policies what they go by, when there is something to go by."""
+        group = "admissionregistration.k8s.io"
+
+        def live() -> bool:
+            return self._serving
+
+        def mutating() -> MutatingPolicies:
+            from knarr.apiserver.policies.wiring import mutating_policies
+
+            return mutating_policies(self, matcher)
+
+        def validating() -> ValidatingPolicies:
+            from knarr.apiserver.policies.wiring import validating_policies
+
+            return validating_policies(self, matcher)
+
+        self._mutating_policies.use(self.registry(group, "mutatingadmissionpolicybindings"), mutating, live=live)
+        self._validating_policies.use(self.registry(group, "validatingadmissionpolicybindings"), validating, live=live)
+
+    def find_kind(self, api_version: str, kind: str) -> GenericRegistry | None:
+        """The registry that serves a kind now, custom ones included."""
+        for key, resource in self._resources.items():
+            if (resource.api_version, resource.kind) == (api_version, kind) and key in self._endpoints:
+                return self._endpoints[key].registry
+        return None
 
     def _equivalents(self, resource: Resource, subresource: str) -> list[Resource]:
         """The served resources that are the same objects, in any version and group."""
@@ -344,7 +381,7 @@ class APIServer:
             and (not subresource or subresource in each.subresources)
         ]
 
-    async def _convert(self, obj: Any, source: Resource, target: Resource) -> Any:
+    async def convert(self, obj: Any, source: Resource, target: Resource) -> Any:
         """An object of one resource as one of an equivalent resource."""
         registry = self._endpoints[_key(source)].registry
         return await registry.converted(obj, self._endpoints[_key(target)].registry)
@@ -415,7 +452,9 @@ class APIServer:
             self._certificate_requests,
             self._claim_resize,
             *self._optional_plugins(),
+            self._mutating_policies,
             self._mutating_webhooks,
+            self._validating_policies,
             self._validating_webhooks,
             # Last: what it takes it keeps.
             self._quota,

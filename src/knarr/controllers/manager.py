@@ -28,6 +28,7 @@ from knarr.controllers.namespaces import NamespaceController
 from knarr.controllers.node_ipam import NodeIpamController
 from knarr.controllers.node_lifecycle import NodeLifecycleController
 from knarr.controllers.pod_gc import PodGCController
+from knarr.controllers.policy_status import PolicyStatusController
 from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
 from knarr.controllers.resource_quota import ResourceQuotaController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
@@ -86,6 +87,7 @@ class ControllerManager:
                 TaintEvictionController,
                 PodGCController,
                 ClusterRoleAggregationController,
+                PolicyStatusController,
             )
         ]
         if root_ca_pem:

@@ -1,4 +1,4 @@
-"""The rules for webhook configurations and admission policies; admission itself judges expressions.
+"""The rules for webhook configurations and admission policies; ``expression_validation`` has those for their expressions.
 
 Counterpart upstream: ``pkg/apis/admissionregistration/validation``. ``knarr.api.validation`` calls through
 ``RULES``.
@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 
 from knarr.api import names
 from knarr.api.admissionregistration import v1 as registration
-from knarr.api.errors import FieldError, duplicate, invalid_value, required
-from knarr.api.rules import Rules, each, label_selector, one_of
+from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, not_supported, required
+from knarr.api.rules import Rules, each, label_selector, name_field, one_of
 
 OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 SCOPES = ("*", "Cluster", "Namespaced")
 SIDE_EFFECTS = ("None", "NoneOnDryRun")
 ACCEPTED_VERSIONS = ("v1", "v1beta1")
+#: What a policy can change: nothing that is deleted.
+MUTATED = ("*", "CONNECT", "CREATE", "UPDATE")
 ACTIONS = ("Audit", "Deny", "Warn")
 
 
@@ -51,6 +53,11 @@ def _check_webhook(field: str, webhook: Any) -> list[FieldError]:
         faults.append(invalid_value(f"{field}.timeoutSeconds", timeout_s, text))
     faults += label_selector(f"{field}.namespaceSelector", webhook.namespaceSelector)
     faults += label_selector(f"{field}.objectSelector", webhook.objectSelector)
+    if webhook.matchConditions:
+        # Compiling is needed by few, and then only.
+        from knarr.api.admissionregistration.expression_validation import check_match_conditions
+
+        faults += check_match_conditions(f"{field}.matchConditions", webhook.matchConditions)
     faults += check_client(f"{field}.clientConfig", webhook.clientConfig)
     return faults + _check_versions(f"{field}.admissionReviewVersions", webhook.admissionReviewVersions)
 
@@ -151,33 +158,59 @@ def check_validating_policy(policy: registration.ValidatingAdmissionPolicy) -> l
     faults = _check_policy(spec)
     if not spec.validations and not spec.auditAnnotations:
         text = "validations or auditAnnotations must contain at least one item"
-        faults.append(required("spec.validations", text))
-    for index, validation in enumerate(spec.validations):
-        if not validation.expression.strip():
-            faults.append(required(f"spec.validations[{index}].expression", "expression is not specified"))
-    return faults
+        faults += [required("spec.validations", text), required("spec.auditAnnotations", text)]
+    from knarr.api.admissionregistration.expression_validation import check_validating
+
+    return faults + check_validating(policy)
 
 
 def check_mutating_policy(policy: registration.MutatingAdmissionPolicy) -> list[FieldError]:
-    faults = _check_policy(policy.spec)
-    if not policy.spec.mutations:
+    from knarr.api.admissionregistration.expression_validation import check_mutating
+
+    spec = policy.spec
+    faults = _check_policy(spec)
+    for rule in spec.matchConstraints.resourceRules if spec.matchConstraints is not None else []:
+        for operation in rule.operations:
+            if operation not in MUTATED:
+                field = "spec.matchConstraints.resourceRules.operations"
+                faults.append(not_supported(field, operation, MUTATED))
+    if not spec.mutations:
         faults.append(required("spec.mutations", "mutations must contain at least one item"))
-    return faults
+    faults += check_mutating(policy)
+    return faults + one_of("spec.reinvocationPolicy", spec.reinvocationPolicy, ("IfNeeded", "Never"))
 
 
 def _check_policy(spec: Any) -> list[FieldError]:
     faults = one_of("spec.failurePolicy", spec.failurePolicy or "", ("Fail", "Ignore"))
     if spec.paramKind is not None:
-        faults += [
-            required(f"spec.paramKind.{name}")
-            for name in ("apiVersion", "kind")
-            if not getattr(spec.paramKind, name)
-        ]
+        faults += _check_param_kind("spec.paramKind", spec.paramKind)
     if spec.matchConstraints is None:
         return [*faults, required("spec.matchConstraints")]
     if not spec.matchConstraints.resourceRules:
         faults.append(required("spec.matchConstraints.resourceRules"))
     return faults + _check_match("spec.matchConstraints", spec.matchConstraints)
+
+
+def _check_param_kind(field: str, kind: registration.ParamKind) -> list[FieldError]:
+    faults: list[FieldError] = []
+    parts = kind.apiVersion.split("/")
+    if not kind.apiVersion:
+        faults.append(required(f"{field}.apiVersion"))
+    elif len(parts) > 2:
+        text = f"unexpected GroupVersion string: {kind.apiVersion}"
+        faults.append(invalid_value(f"{field}.apiVersion", kind.apiVersion, text))
+    else:
+        if len(parts) == 2 and parts[0]:
+            faults += each(f"{field}.apiVersion", parts[0], names.dns1123_subdomain(parts[0]))
+        if not parts[-1]:
+            faults.append(invalid_value(f"{field}.apiVersion", kind.apiVersion, "version must be specified"))
+        else:
+            faults += each(f"{field}.apiVersion", parts[-1], names.dns1035_label(parts[-1]))
+    if not kind.kind:
+        return [*faults, required(f"{field}.kind")]
+    problems = names.dns1035_label(kind.kind.lower())
+    text = f"may have mixed case, but should otherwise match: {','.join(problems)}"
+    return [*faults, invalid_value(f"{field}.kind", kind.kind, text)] if problems else faults
 
 
 def check_validating_binding(binding: registration.ValidatingAdmissionPolicyBinding) -> list[FieldError]:
@@ -201,11 +234,30 @@ def check_mutating_binding(binding: registration.MutatingAdmissionPolicyBinding)
 
 
 def _check_binding(spec: Any) -> list[FieldError]:
-    faults: list[FieldError] = [] if spec.policyName else [required("spec.policyName")]
-    if spec.paramRef is not None and bool(spec.paramRef.name) == (spec.paramRef.selector is not None):
-        text = "one of name or selector must be specified"
-        faults.append(required("spec.paramRef.name", text))
+    faults = name_field("spec.policyName", spec.policyName, names.dns1123_subdomain)
+    if spec.paramRef is not None:
+        faults += _check_param_ref("spec.paramRef", spec.paramRef)
     return faults + _check_match("spec.matchResources", spec.matchResources)
+
+
+def _check_param_ref(field: str, ref: registration.ParamRef) -> list[FieldError]:
+    faults: list[FieldError] = []
+    if ref.name:
+        faults += each(f"{field}.name", ref.name, names.path_segment(ref.name))
+    if ref.name and ref.selector is not None:
+        text = "name and selector are mutually exclusive"
+        faults += [field_forbidden(f"{field}.name", text), field_forbidden(f"{field}.selector", text)]
+    faults += label_selector(f"{field}.selector", ref.selector)
+    if not ref.name and ref.selector is None:
+        faults.append(required(field, "one of name or selector must be specified"))
+    action, here = ref.parameterNotFoundAction or "", f"{field}.parameterNotFoundAction"
+    if not action:
+        return [*faults, required(here)]
+    if action not in ("Deny", "Allow"):
+        # Upstream lists these two in no order.
+        text = f'Unsupported value: "{action}": supported values: "Deny", "Allow"'
+        faults.append(FieldError("FieldValueNotSupported", here, text))
+    return faults
 
 
 RULES: dict[Any, Rules] = {

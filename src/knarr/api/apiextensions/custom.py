@@ -10,14 +10,17 @@ Neighbours: the API server registers them, controllers (garbage collector, names
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from knarr.api import codec
 from knarr.api.apiextensions import v1 as apiextensions
-from knarr.api.apiextensions.schema import check, has_defaults, set_defaults
+from knarr.api.apiextensions.schema import check, has_defaults, mentions_rules, set_defaults
 from knarr.api.apiextensions.structs import build_type
 from knarr.api.errors import FieldError
 from knarr.api.scheme import Resource
+
+if TYPE_CHECKING:
+    from knarr.api.apiextensions.expression_rules import ExpressionRules
 
 __all__ = ["CustomResource", "resources_of"]
 
@@ -58,6 +61,7 @@ class CustomResource(Resource):
         self.definition = definition
         self.version_spec = version
         self.columns = version.additionalPrinterColumns
+        self.selectable_fields = tuple(each.jsonPath.removeprefix(".") for each in version.selectableFields)
         self.schema: apiextensions.JSONSchemaProps = (version.schema.openAPIV3Schema if version.schema else None) or FREE_FORM
 
     @property
@@ -90,6 +94,15 @@ class CustomResource(Resource):
         for name in obj.__struct_fields__:
             if name not in ("apiVersion", "kind", "metadata"):
                 setattr(obj, name, getattr(filled, name))
+
+    @cached_property
+    def expression_rules(self) -> ExpressionRules | None:
+        """The rules in CEL, compiled; None if there are none, and then nothing of what compiles them is needed."""
+        if not mentions_rules(self.schema):
+            return None
+        from knarr.api.apiextensions.expression_rules import ExpressionRules
+
+        return ExpressionRules(self.schema)
 
     def check(self, obj: Any) -> list[FieldError]:
         """Every fault of the object's own fields."""

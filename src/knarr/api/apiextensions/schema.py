@@ -1,7 +1,7 @@
 """What a structural schema says beyond types: defaults, limits, patterns, choices, required fields. Pure, on
 plain data.
 
-Rules in CEL (``x-kubernetes-validations``) are not evaluated yet.
+Rules in CEL (``x-kubernetes-validations``) are ``expression_rules``'.
 
 Upstream's counterpart is ``apiextensions-apiserver/pkg/apiserver/schema`` and
 ``kube-openapi/pkg/validation``.
@@ -18,7 +18,7 @@ from knarr.api import codec
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.errors import FieldError, duplicate, invalid_value, not_supported, required, show, too_many
 
-__all__ = ["check", "has_defaults", "set_defaults"]
+__all__ = ["check", "has_defaults", "mentions_rules", "set_defaults"]
 
 Schema = apiextensions.JSONSchemaProps
 
@@ -44,6 +44,15 @@ def has_defaults(schema: Schema) -> bool:
     """Whether ``set_defaults`` could do anything."""
     inner = [*schema.properties.values(), schema.additionalProperties, schema.items]
     return any(isinstance(each, Schema) and (each.default is not None or has_defaults(each)) for each in inner)
+
+
+def mentions_rules(schema: Schema) -> bool:
+    """Whether there are rules in CEL anywhere in the schema."""
+    if schema.xKubernetesValidations:
+        return True
+    children = [*schema.properties.values(), schema.items, schema.additionalProperties, schema.not_]
+    children += [*schema.allOf, *schema.anyOf, *schema.oneOf]
+    return any(isinstance(child, Schema) and mentions_rules(child) for child in children)
 
 
 def check(value: Any, schema: Schema, path: str = "") -> list[FieldError]:

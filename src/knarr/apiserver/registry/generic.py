@@ -168,7 +168,7 @@ class GenericRegistry:
         self.strategy.prepare_create(ctx, obj)
         release = await self.strategy.reserve(ctx, obj, None)
         try:
-            self._check(obj, validate(obj))
+            self._check(obj, await self.strategy.judge(ctx, obj, None, validate(obj)))
             await self.admission.validate(attributes)
             if not ctx.dry_run:
                 await self._write(obj, expected=0)
@@ -304,9 +304,11 @@ class GenericRegistry:
         release = await self.strategy.reserve(ctx, obj, old)
         try:
             if subresource in ("", "scale", "resize", "ephemeralcontainers"):
-                self._check(obj, [*validate(obj), *validate_update(obj, old, subresource=subresource)])
+                faults = [*validate(obj), *validate_update(obj, old, subresource=subresource)]
+                self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             elif subresource in _OF_STATUS:
-                self._check(obj, validate_update(obj, old, subresource="status"))
+                faults = validate_update(obj, old, subresource="status")
+                self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             if admit is None:
                 await self.admission.validate(attributes)
             else:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api import codec
+from knarr.api.errors import FieldError
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Query, UserInfo
 from knarr.kit.chance import Chance
@@ -118,6 +119,10 @@ class Strategy:
             if name not in ("metadata", "status", "apiVersion", "kind")
         ]
 
+    async def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
+        """What is wrong with the object, given the faults found so far; ``old`` is None on creation."""
+        return faults
+
     async def reserve(self, ctx: Context, obj: Any, old: Any | None) -> Release:
         """Take what the object needs from a shared pool (a service's address); ``old`` is None on creation."""
         return _no_release
@@ -140,6 +145,8 @@ _GENERATION = {
     "networkpolicies.networking.k8s.io",
     "endpointslices.discovery.k8s.io",
     "customresourcedefinitions.apiextensions.k8s.io",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingadmissionpolicies.admissionregistration.k8s.io",

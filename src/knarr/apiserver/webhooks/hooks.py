@@ -12,21 +12,21 @@ Neighbours: ``mutating`` and ``validating`` go through the list, ``review`` word
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from knarr.api.admissionregistration import v1 as registration
 from knarr.api.errors import StatusError, bad_request, internal_error, quote
-from knarr.api.scheme import Resource
-from knarr.apiserver.admission.chain import Attributes, kind_of
+from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.admission.matching import Criteria, Matcher
+from knarr.apiserver.admission.versions import Convert, Versions
 from knarr.apiserver.cacher import Change
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.webhooks.client import CallFailed, WebhookClient
 from knarr.apiserver.webhooks.review import Unfit, Verdict, denial, make_review, read_verdict, version_for
 from knarr.kit.log import get_logger
 
-__all__ = ["Calls", "Conditions", "Convert", "Hook", "Hooks", "Invocation", "no_conditions"]
+__all__ = ["Calls", "Conditions", "Hook", "Hooks", "Invocation", "no_conditions"]
 
 log = get_logger("webhooks")
 
@@ -64,12 +64,10 @@ class Invocation:
 
 #: Whether a webhook's ``matchConditions`` let the request through. Raises ``StatusError`` where that cannot be said and the
 #: webhook's failure policy is Fail.
-Conditions = Callable[[Webhook, Attributes], bool]
-#: An object of a resource in another version of it. Raises ``StatusError``.
-Convert = Callable[[Any, Resource, Resource], Awaitable[Any]]
+Conditions = Callable[[Webhook, Attributes], Awaitable[bool]]
 
 
-def no_conditions(webhook: Webhook, attributes: Attributes) -> bool:
+async def no_conditions(webhook: Webhook, attributes: Attributes) -> bool:
     """Every condition holds."""
     return True
 
@@ -112,7 +110,7 @@ class Calls:
     ) -> None:
         self._client = client
         self._matcher = matcher
-        self._convert = convert
+        self.versions = Versions(convert)
         self._conditions = conditions
 
     async def invocation(self, hook: Hook, attributes: Attributes, place: str) -> Invocation | None:
@@ -120,29 +118,10 @@ class Calls:
         match = self._matcher.match(hook.criteria, attributes)
         if match is None:
             return None
-        seen = await self._seen(attributes, match.resource)
-        if hook.webhook.matchConditions and not self._conditions(hook.webhook, seen):
+        seen = await self.versions.seen(attributes, match.resource)
+        if hook.webhook.matchConditions and not await self._conditions(hook.webhook, seen):
             return None
         return Invocation(hook, seen, place)
-
-    async def _seen(self, attributes: Attributes, resource: Resource) -> Attributes:
-        """The request as one to ``resource``: an equivalent one is shown its own version of the objects."""
-        own = attributes.resource
-        if resource is own:
-            return attributes
-        if kind_of(resource, attributes.subresource) == kind_of(own, attributes.subresource):
-            return replace(attributes, resource=resource)
-        obj, old = [
-            None if each is None else await self._convert(each, own, resource)
-            for each in (attributes.obj, attributes.old)
-        ]
-        return replace(attributes, resource=resource, obj=obj, old=old)
-
-    async def back(self, obj: Any, seen: Attributes, attributes: Attributes) -> Any:
-        """An object in the version a hook saw, in the request's own."""
-        if seen.resource is attributes.resource or type(obj) is type(attributes.obj):
-            return obj
-        return await self._convert(obj, seen.resource, attributes.resource)
 
     async def call(self, invocation: Invocation, attributes: Attributes, *, mutating: bool) -> Verdict | None:
         """The verdict of a hook that allows; None where a hook failed that may. Raises ``StatusError`` for everything else."""

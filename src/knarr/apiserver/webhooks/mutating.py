@@ -113,7 +113,7 @@ class MutatingWebhooks(Plugin):
         changed = bool(obj != seen.obj)
         apply_defaults(obj)
         if changed:
-            attributes.obj = await self._calls.back(obj, seen, attributes)
+            attributes.obj = await self._calls.versions.back(obj, seen, attributes)
         return changed
 
 

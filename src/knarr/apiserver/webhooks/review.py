@@ -22,7 +22,7 @@ from knarr.api.errors import StatusError, quote
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.admission.chain import Attributes, kind_of, resource_of
 
-__all__ = ["Unfit", "Verdict", "denial", "make_review", "read_verdict", "version_for"]
+__all__ = ["Unfit", "Verdict", "admission_request", "denial", "make_review", "read_verdict", "version_for"]
 
 GROUP = "admission.k8s.io"
 KNOWN = ("v1", "v1beta1")
@@ -54,9 +54,16 @@ def version_for(accepted: list[str]) -> str:
 
 def make_review(seen: Attributes, request: Attributes, *, uid: str, version: str) -> bytes:
     """The review to post. ``seen`` is ``request`` in the version in which the webhook wants to see it."""
+    asked = admission_request(seen, request)
+    asked.uid = uid
+    asked.object, asked.oldObject = _raw(seen.obj), _raw(seen.old)
+    return codec.encode(admission.AdmissionReview(apiVersion=f"{GROUP}/{version}", request=asked))
+
+
+def admission_request(seen: Attributes, request: Attributes) -> admission.AdmissionRequest:
+    """What is said of a request besides its objects, to webhooks and to expressions."""
     user = request.ctx.user
-    asked = admission.AdmissionRequest(
-        uid=uid,
+    return admission.AdmissionRequest(
         kind=kind_of(seen.resource, seen.subresource),
         resource=resource_of(seen.resource),
         subResource=seen.subresource,
@@ -72,12 +79,9 @@ def make_review(seen: Attributes, request: Attributes, *, uid: str, version: str
             groups=list(user.groups),
             extra={key: list(values) for key, values in user.extra.items()},
         ),
-        object=_raw(seen.obj),
-        oldObject=_raw(seen.old),
         dryRun=request.dry_run,
         options=request.options,
     )
-    return codec.encode(admission.AdmissionReview(apiVersion=f"{GROUP}/{version}", request=asked))
 
 
 def _raw(obj: Any) -> Any:
