@@ -17,9 +17,10 @@ from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
-from knarr.apiserver.server import APIServer, ServerConfig
+from knarr.apiserver.server import APIServer
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.kit.chance import Chance

@@ -21,7 +21,7 @@ from knarr.api.rbac import v1 as rbac
 from knarr.api.scheduling import v1 as scheduling
 from knarr.api.storage import v1 as storage
 from knarr.apiserver.admission.optional import EventLimit
-from knarr.apiserver.server import ServerConfig
+from knarr.apiserver.config import ServerConfig
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 

@@ -11,8 +11,9 @@ from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.loopback import LoopbackTransport
-from knarr.apiserver.server import APIServer, ServerConfig
+from knarr.apiserver.server import APIServer
 from knarr.client.client import Client
 from knarr.kit.clock import VirtualClock
 from knarr.store.memory import MemoryStore

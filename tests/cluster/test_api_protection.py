@@ -16,7 +16,7 @@ from knarr.api.flowcontrol import v1 as flowcontrol
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.audit.config import AuditOptions
 from knarr.apiserver.audit.policy import read_policy
-from knarr.apiserver.server import ServerConfig
+from knarr.apiserver.config import ServerConfig
 from knarr.client.client import Client
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner

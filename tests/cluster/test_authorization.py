@@ -18,8 +18,8 @@ from knarr.api.meta import v1 as meta
 from knarr.api.rbac import v1 as rbac
 from knarr.apiserver.authorization.chain import AuthorizationOptions
 from knarr.apiserver.authorization.webhook import AuthorizationWebhookOptions
+from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.request import UserInfo
-from knarr.apiserver.server import ServerConfig
 from knarr.client.client import Client
 from knarr.store.memory import MemoryStore
 from knarr.testing import InProcessCluster

@@ -9,9 +9,10 @@ from pathlib import Path
 import aiohttp
 from tls_services import make_pki
 
+from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.lifecycle import serve
 from knarr.apiserver.listener import Listener
-from knarr.apiserver.server import APIServer, ServerConfig
+from knarr.apiserver.server import APIServer
 from knarr.cluster.components import server_tls
 from knarr.kit.chance import Chance
 from knarr.kit.clock import RealClock

@@ -15,7 +15,7 @@ from tls_services import Service, make_pki, serving
 
 from knarr.apiserver.authentication.config import TokenWebhookOptions
 from knarr.apiserver.authentication.oidc import OidcOptions
-from knarr.apiserver.server import ServerConfig
+from knarr.apiserver.config import ServerConfig
 from knarr.cluster.pki import FRONT_PROXY_CA, Pki
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.listener import Listener
-from knarr.apiserver.server import ServerConfig
 from knarr.client.kubeconfig import Credentials
 from knarr.cluster.components import server_tls
 from knarr.cluster.pki import CA, FRONT_PROXY_CA, Pki

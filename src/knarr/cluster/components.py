@@ -134,9 +134,10 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 async def run_apiserver(options: ApiServerOptions) -> None:
     """Serve the API on TLS."""
     from knarr.apiserver.aggregation.front_proxy import FrontProxy
+    from knarr.apiserver.config import ServerConfig
     from knarr.apiserver.lifecycle import serve
     from knarr.apiserver.listener import Listener
-    from knarr.apiserver.server import APIServer, ServerConfig
+    from knarr.apiserver.server import APIServer
     from knarr.cluster import access_files
     from knarr.cluster.admission_file import read_admission_file
     from knarr.store.open import open_store

@@ -25,9 +25,10 @@ from knarr.api import codec, conditions, scheme
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.apiserver.aggregation.backends import Sender
+from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.loopback import LoopbackTransport
 from knarr.apiserver.request import UserInfo
-from knarr.apiserver.server import APIServer, ServerConfig
+from knarr.apiserver.server import APIServer
 from knarr.apiserver.webhooks.transport import WebhookTransport
 from knarr.client.client import Client, raise_refusal
 from knarr.client.informer import InformerFactory
