@@ -8,8 +8,10 @@ Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from knarr.kit.tunnel import UpgradedConnection
 
@@ -102,6 +104,8 @@ class Request:
     requester: UserInfo | None = None
     """Who sent the request, where it acts as somebody else."""
     audit_annotations: dict[str, str] = field(default_factory=dict)
+    task: asyncio.Task[Any] | None = None
+    """What answers the request, where it is known without asking."""
     front_proxy: list[tuple[str, str]] | None = None
     """On the front proxy's connection, the lines in which it says who asks; None on any other."""
 
