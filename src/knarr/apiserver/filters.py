@@ -22,7 +22,7 @@ from knarr.apiserver.flowcontrol.controller import FlowControl
 from knarr.apiserver.flowcontrol.levels import Refused
 from knarr.apiserver.metrics import ServerMetrics
 from knarr.apiserver.rbac import Question
-from knarr.apiserver.request import Request, Response, Tunnel, UserInfo, parse_request_info
+from knarr.apiserver.request import Pieces, Request, Response, Tunnel, UserInfo, parse_request_info
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
@@ -81,7 +81,7 @@ class Filters:
             held = headers.get("Warning")
             headers["Warning"] = f'{held}, 299 - "{quoted}"' if held else f'299 - "{quoted}"'
         self.metrics.end(request, kind, response.status, self._clock.monotonic_s() - began_s)
-        if not isinstance(response.body, bytes | Tunnel):
+        if not isinstance(response.body, bytes | Pieces | Tunnel):
             response.body = self._streaming(request, response.body)
         return response
 

@@ -20,7 +20,7 @@ import asyncio
 import ssl
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, cast
@@ -33,7 +33,16 @@ from knarr.api.errors import request_entity_too_large
 from knarr.apiserver.authentication import request_header
 from knarr.apiserver.authentication.impersonation import HEADER_PREFIX
 from knarr.apiserver.decoding import MAX_BODY_BYTES
-from knarr.apiserver.request import FrontProxyPeer, Query, Request, Response, Tunnel, UserInfo
+from knarr.apiserver.request import (
+    SLICE_BYTES,
+    FrontProxyPeer,
+    Pieces,
+    Query,
+    Request,
+    Response,
+    Tunnel,
+    UserInfo,
+)
 from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 from knarr.kit.tunnel import UpgradedConnection
@@ -50,7 +59,7 @@ BODY_TIMEOUT_S = 60.0
 KEEPALIVE_S = 180.0
 #: Answers at least this large are compressed for clients that accept gzip; upstream's threshold.
 GZIP_FROM_BYTES = 128 * 1024
-#: Head and body are written together up to this size; beyond it, copying costs more than a second write.
+#: Head and body are written together up to this size; beyond it, slice by slice.
 JOIN_UP_TO_BYTES = 64 * 1024
 #: Header names whose lower-case form is remembered; clients have few.
 MAX_KNOWN_NAMES = 1024
@@ -325,10 +334,12 @@ class Connection(asyncio.Protocol):
                 response = await self._shared.handle(request)
                 if isinstance(response.body, Tunnel):
                     await self._run_tunnel(response.body)
-                elif isinstance(response.body, bytes):
+                elif isinstance(response.body, bytes) and len(response.body) <= JOIN_UP_TO_BYTES:
                     self._write_whole(response, response.body, request)
                     if self._paused:
                         await self.drain()
+                elif isinstance(response.body, bytes | Pieces):
+                    await self._write_large(response, response.body, request)
                 else:
                     await self._stream(response, response.body, request)
                 if len(self._waiting) < MAX_WAITING:
@@ -362,23 +373,28 @@ class Connection(asyncio.Protocol):
     def _write_whole(self, response: Response, body: bytes, request: Request | None) -> None:
         if self._transport.is_closing():
             return
-        if (
-            len(body) >= GZIP_FROM_BYTES
-            and request is not None
-            and "gzip" in request.headers.get("accept-encoding", "")
-        ):
-            packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-            body = packer.compress(body) + packer.flush()
-            response.headers["Content-Encoding"] = "gzip"
         length = "" if response.status in _BODILESS else f"Content-Length: {len(body)}\r\n"
         head = f"{self._head(response)}{length}\r\n".encode()
         if response.status in _BODILESS or (request is not None and request.method == "HEAD"):
             self._transport.write(head)
-        elif len(body) <= JOIN_UP_TO_BYTES:
-            self._transport.write(head + body)
         else:
-            self._transport.write(head)
-            self._transport.write(body)
+            self._transport.write(head + body)
+
+    async def _write_large(self, response: Response, body: bytes | Pieces, request: Request) -> None:
+        """Slice by slice, compressed if the client takes it; in between, others have their turn."""
+        size = body.size if isinstance(body, Pieces) else len(body)
+        slices = body.slices() if isinstance(body, Pieces) else _sliced(body)
+        if size >= GZIP_FROM_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+            response.headers["Content-Encoding"] = "gzip"
+            await self._stream(response, _compressed(slices), request)
+            return
+        self._transport.write(f"{self._head(response)}Content-Length: {size}\r\n\r\n".encode())
+        if request.method == "HEAD":
+            return
+        for part in slices:
+            await self.drain()
+            self._transport.write(part)
+            await asyncio.sleep(0)
 
     async def _stream(self, response: Response, body: AsyncIterator[bytes], request: Request) -> None:
         """Chunks as they come; a client of HTTP/1.0 gets them bare, and the end of the connection as their end."""
@@ -434,3 +450,17 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._transport.abort()
+
+
+def _sliced(body: bytes) -> Iterator[bytes]:
+    view = memoryview(body)
+    for start in range(0, len(view), SLICE_BYTES):
+        yield bytes(view[start : start + SLICE_BYTES])
+
+
+async def _compressed(slices: Iterator[bytes]) -> AsyncIterator[bytes]:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    for part in slices:
+        yield packer.compress(part)
+        await asyncio.sleep(0)
+    yield packer.flush()

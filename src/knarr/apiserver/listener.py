@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
 from knarr.apiserver.aggregation.front_proxy import NAME as FRONT_PROXY_NAME
+from knarr.apiserver.authentication import with_group
 from knarr.apiserver.http1 import Connections
 from knarr.apiserver.request import FrontProxyPeer, UserInfo
 from knarr.apiserver.server import APIServer
@@ -84,7 +85,6 @@ class PeerReader:
             self._known[der] = self._identity(der)
         return self._known[der]
 
-
     def _identity(self, der: bytes) -> UserInfo | FrontProxyPeer | None:
         certificate = x509.load_der_x509_certificate(der)
         if self._front_proxy_ca is not None and _issued(certificate, self._front_proxy_ca):
@@ -108,4 +108,4 @@ def _user(certificate: x509.Certificate) -> UserInfo | None:
     groups = tuple(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
     extra = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={fingerprint}",)}
-    return UserInfo(names[0], groups, extra=extra) if names else None
+    return with_group(UserInfo(names[0], groups, extra=extra)) if names else None

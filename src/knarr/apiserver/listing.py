@@ -34,7 +34,7 @@ from knarr.apiserver import negotiation
 from knarr.apiserver.cacher import Cache, Entry, Hub
 from knarr.apiserver.fields import FieldReader
 from knarr.apiserver.negotiation import PARTIAL, PARTIAL_LIST, TABLE, Output
-from knarr.apiserver.request import Query
+from knarr.apiserver.request import SLICE_BYTES, Pieces, Query
 from knarr.store.contract import Compacted, FutureRevision
 
 __all__ = ["ListQuery", "check_options", "parse_list_query", "render_list", "select"]
@@ -298,7 +298,7 @@ def _read_token(text: str) -> _Continue:
 
 def render_list(
     cache: Cache, selection: Selection, output: Output, *, now: datetime, include: str = ""
-) -> bytes:
+) -> bytes | Pieces:
     """The answer's bytes in the chosen form."""
     metadata = negotiation.list_meta(
         selection.revision, continue_token=selection.continue_token, remaining=selection.remaining
@@ -324,7 +324,8 @@ def render_list(
         metadata,
     )
     if not entries:
-        data = head + b"]}"
-    else:
-        data = head + b"{" + b",{".join([entry.body for entry in entries]) + b"]}"
-    return negotiation.to_wire(data, output)
+        return negotiation.to_wire(head + b"]}", output)
+    pieces = Pieces(head + b"{", [entry.body for entry in entries], separator=b",{", tail=b"]}")
+    if output.yaml or pieces.size < SLICE_BYTES:
+        return negotiation.to_wire(pieces.whole(), output)
+    return pieces

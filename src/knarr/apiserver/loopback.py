@@ -12,9 +12,10 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 from urllib.parse import unquote, urlencode
 
+from knarr.apiserver.authentication import with_group
 from knarr.apiserver.authentication.impersonation import impersonation_lines
+from knarr.apiserver.request import Pieces, Request, Tunnel, UserInfo
 from knarr.apiserver.request import Query as ServerQuery
-from knarr.apiserver.request import Request, Tunnel, UserInfo
 from knarr.apiserver.server import APIServer
 from knarr.client.transport import Query, Response, StreamResponse, TransportError
 
@@ -24,7 +25,7 @@ class LoopbackTransport:
 
     def __init__(self, server: APIServer, user: UserInfo | None) -> None:
         self._server = server
-        self._user = user
+        self._user = with_group(user) if user is not None else None
 
     def _request(
         self, method: str, path: str, query: Query, headers: Mapping[str, str] | None, body: bytes
@@ -54,6 +55,8 @@ class LoopbackTransport:
         body: bytes = b"",
     ) -> Response:
         answer = await self._server.handle(self._request(method, path, query, headers, body))
+        if isinstance(answer.body, Pieces):
+            answer.body = answer.body.whole()
         if isinstance(answer.body, bytes):
             return Response(answer.status, _headers(answer.headers, answer.content_type), answer.body)
         if isinstance(answer.body, Tunnel):
@@ -67,6 +70,8 @@ class LoopbackTransport:
     ) -> AsyncIterator[StreamResponse]:
         answer = await self._server.handle(self._request(method, path, query, headers, b""))
         sent = _headers(answer.headers, answer.content_type)
+        if isinstance(answer.body, Pieces):
+            answer.body = answer.body.whole()
         if isinstance(answer.body, bytes):
             yield StreamResponse(answer.status, sent, _once(answer.body))
             return

@@ -9,13 +9,14 @@ Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["FrontProxyPeer", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["FrontProxyPeer", "Pieces", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Query:
 
     def all(self, name: str) -> list[str]:
         return self._values.get(name, [])
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -94,28 +98,60 @@ class Request:
     peer: UserInfo | None = None
     """The identity in a verified client certificate, or of an in-process client."""
     user: UserInfo = ANONYMOUS
-    info: RequestInfo = field(default_factory=lambda: RequestInfo())
+    info: RequestInfo = field(default_factory=lambda: _NOT_READ)
     warnings: list[str] = field(default_factory=list)
     can_tunnel: bool = False
     raw_headers: list[tuple[str, str]] = field(default_factory=list)
     """Every header line as it came; a tunnel passes them on, repeated ones included."""
     impersonation: list[tuple[str, str]] = field(default_factory=list)
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
+    front_proxy: list[tuple[str, str]] | None = None
+    """On the front proxy's connection, the lines in which it says who asks; None on any other."""
     requester: UserInfo | None = None
     """Who sent the request, where it acts as somebody else."""
     audit_annotations: dict[str, str] = field(default_factory=dict)
     task: asyncio.Task[Any] | None = None
     """What answers the request, where it is known without asking."""
-    front_proxy: list[tuple[str, str]] | None = None
-    """On the front proxy's connection, the lines in which it says who asks; None on any other."""
+
+
+#: About how much of a large answer is put together at once.
+SLICE_BYTES = 256 * 1024
+
+
+class Pieces:
+    """A large body as the pieces it is made of, put together slice by slice as it is sent: a list of 10,000 objects is
+    never one string, and others get their turn between slices.
+    """
+
+    __slots__ = ("_head", "_items", "_separator", "_tail", "size")
+
+    def __init__(self, head: bytes, items: Sequence[bytes], *, separator: bytes, tail: bytes) -> None:
+        self._head = head
+        self._items = items
+        self._separator = separator
+        self._tail = tail
+        between = len(separator) * max(len(items) - 1, 0)
+        self.size = len(head) + sum(map(len, items)) + between + len(tail)
+
+    def slices(self) -> Iterator[bytes]:
+        items, separator = self._items, self._separator
+        step = max(1, SLICE_BYTES * len(items) // max(self.size, 1))
+        yield self._head
+        for start in range(0, len(items), step):
+            part = separator.join(items[start : start + step])
+            yield separator + part if start else part
+        yield self._tail
+
+    def whole(self) -> bytes:
+        return b"".join(self.slices())
 
 
 @dataclass(slots=True)
 class Response:
-    """An answer: whole, streamed in chunks, or a tunnel."""
+    """An answer: whole, in pieces, streamed in chunks, or a tunnel."""
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] | Tunnel = b""
+    body: bytes | Pieces | AsyncIterator[bytes] | Tunnel = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -138,6 +174,9 @@ class RequestInfo:
     """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
 
 
+#: Of a request that has not been looked at yet.
+_NOT_READ: RequestInfo = RequestInfo()
+
 _VERBS = {
     "POST": "create",
     "PUT": "update",
@@ -153,8 +192,25 @@ _OPEN_ENDED = {"proxy"}
 _NAMESPACE_SUBRESOURCES = {"status", "finalize"}
 
 
+#: Readings that are remembered, of paths up to a length: what is read again and again is few paths.
+MAX_READINGS, MAX_REMEMBERED_CHARS = 4096, 256
+
+
 def parse_request_info(method: str, path: str, query: Query) -> RequestInfo:
-    """Read a path. Anything that is not a resource request has only a verb (the lower-case method)."""
+    """Read a path. Anything that is not a resource request has only a verb (the lower-case method). What comes back may
+    be shared and is not to be changed.
+    """
+    if len(query) == 0 and len(path) <= MAX_REMEMBERED_CHARS:
+        return _remembered(method, path)
+    return _read(method, path, query)
+
+
+@lru_cache(maxsize=MAX_READINGS)
+def _remembered(method: str, path: str) -> RequestInfo:
+    return _read(method, path, Query())
+
+
+def _read(method: str, path: str, query: Query) -> RequestInfo:
     parts = [part for part in path.split("/") if part]
     info = RequestInfo(verb=method.lower())
     if len(parts) >= 3 and parts[0] == "api":

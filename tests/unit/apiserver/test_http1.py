@@ -8,7 +8,7 @@ import pytest
 
 from knarr.apiserver import http1
 from knarr.apiserver.decoding import MAX_BODY_BYTES
-from knarr.apiserver.request import Response, Tunnel
+from knarr.apiserver.request import SLICE_BYTES, Pieces, Response, Tunnel
 from knarr.kit.clock import RealClock
 
 
@@ -52,6 +52,15 @@ class Client:
 
     def send(self, data):
         self.writer.write(data)
+
+    async def chunks(self):
+        """The body of an answer whose head has been read, sent in chunks."""
+        body = b""
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            body += await self.reader.readexactly(size)
+            await self.reader.readexactly(2)
+        await self.reader.readexactly(2)
+        return body
 
     async def rest(self):
         return await self.reader.read()
@@ -181,9 +190,35 @@ async def test_large_answers_are_compressed_for_those_who_take_it(server, client
 
     server.answer = large
     client.send(b"GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
-    head, body = await client.answer()
-    assert "Content-Encoding: gzip" in head
-    assert zlib.decompress(body, 31) == b"x" * http1.GZIP_FROM_BYTES
+    assert "Content-Encoding: gzip" in await client.head()
+    assert zlib.decompress(await client.chunks(), 31) == b"x" * http1.GZIP_FROM_BYTES
+
+
+@scenario
+async def test_a_large_answer_in_pieces_comes_whole_and_lets_others_in_between(server, client):
+    items = [b"item %d" % number for number in range(100_000)]
+    turns = 0
+
+    async def large(request):
+        return Response(body=Pieces(b"[", items, separator=b",", tail=b"]"))
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    server.answer = large
+    beside = asyncio.ensure_future(others())
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    _, body = await client.answer()
+    beside.cancel()
+    assert body == b"[" + b",".join(items) + b"]"
+    assert turns > len(body) // SLICE_BYTES
+    client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
+    assert f"Content-Length: {len(body)}\r\n" in await client.head()
+    assert "Content-Encoding: gzip" in await client.head()
+    assert zlib.decompress(await client.chunks(), 31) == body
 
 
 @scenario

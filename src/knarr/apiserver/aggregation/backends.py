@@ -18,7 +18,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from knarr.api.apiregistration import v1 as apiregistration
-from knarr.apiserver.request import Query, Request, Response, Tunnel, UserInfo
+from knarr.apiserver.request import Pieces, Query, Request, Response, Tunnel, UserInfo
 from knarr.apiserver.subresources.forwarding import Target
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 
@@ -138,6 +138,8 @@ def _said_of(user: UserInfo) -> list[tuple[str, str]]:
 
 
 async def _whole(response: Response) -> bytes:
+    if isinstance(response.body, Pieces):
+        return response.body.whole()
     if isinstance(response.body, bytes):
         return response.body
     assert not isinstance(response.body, Tunnel)

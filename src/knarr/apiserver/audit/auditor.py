@@ -15,7 +15,7 @@ import msgspec
 from knarr.apiserver.audit.backends import Backend
 from knarr.apiserver.audit.events import describe, objects_of, response_status
 from knarr.apiserver.audit.policy import NOTHING, Policy, Verdict, decide
-from knarr.apiserver.request import Request, Response, Tunnel
+from knarr.apiserver.request import Pieces, Request, Response, Tunnel
 from knarr.kit.clock import Clock, rfc3339_micro
 
 __all__ = ["Auditor"]
@@ -38,7 +38,7 @@ class Audited:
         event["responseStatus"] = response_status(response)
         if self._request.audit_annotations:
             event["annotations"] = self._request.audit_annotations
-        if isinstance(response.body, bytes):
+        if isinstance(response.body, bytes | Pieces):
             objects_of(self._request, response, self._verdict, event)
             self._auditor.emit(event, "ResponseComplete", self._verdict)
             return

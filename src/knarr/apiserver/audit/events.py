@@ -11,7 +11,7 @@ import msgspec
 
 from knarr.apiserver.audit.policy import LEVELS, Verdict
 from knarr.apiserver.decoding import to_json
-from knarr.apiserver.request import Request, Response, UserInfo
+from knarr.apiserver.request import Pieces, Request, Response, UserInfo
 
 __all__ = ["describe", "objects_of", "response_status"]
 
@@ -98,8 +98,9 @@ def objects_of(request: Request, response: Response | None, verdict: Verdict, ev
             event["objectRef"]["name"] = name
     if level >= REQUEST and sent is not None:
         event["requestObject"] = _trimmed(sent, verdict)
-    if level >= REQUEST_RESPONSE and response is not None and isinstance(response.body, bytes):
-        got = _decoded(response.body) if response.content_type.startswith("application/json") else None
+    if level >= REQUEST_RESPONSE and response is not None and isinstance(response.body, bytes | Pieces):
+        body = response.body if isinstance(response.body, bytes) else response.body.whole()
+        got = _decoded(body) if response.content_type.startswith("application/json") else None
         if isinstance(got, dict):
             event["responseObject"] = _trimmed(got, verdict)
 

@@ -56,7 +56,7 @@ class Authenticator:
     ) -> None:
         self._tokens = tokens
         # By digest: finding one takes equally long however much of a wrong token is right.
-        self._static = {_digest(token): user for token, user in (static or {}).items()}
+        self._static = {_digest(token): with_group(user) for token, user in (static or {}).items()}
         self._local = tuple(local)
         self._remote = tuple(remote)
         self._anonymous = anonymous
