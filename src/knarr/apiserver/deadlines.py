@@ -53,7 +53,7 @@ class Deadlines:
         self._ended: set[int] = set()
 
     def begin(self, request: Request, began_s: float) -> None:
-        task = asyncio.current_task()
+        task = request.task or asyncio.current_task()
         if task is not None:
             self._running[id(request)] = (began_s, task)
 

@@ -330,6 +330,7 @@ class Connection(asyncio.Protocol):
                 if isinstance(request, Response):
                     self._write_whole(request, cast("bytes", request.body), None)
                     continue
+                request.task = self._task
                 response = await self._shared.handle(request)
                 if isinstance(response.body, Tunnel):
                     await self._run_tunnel(response.body)

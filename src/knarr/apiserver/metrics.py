@@ -150,8 +150,8 @@ class ServerMetrics:
 
     def _watch_events(self) -> Iterable[tuple[tuple[str, ...], float]]:
         for each in self._registries():
-            if each.dispatcher.sent:
-                yield (each.resource.group, each.resource.version, each.resource.kind), each.dispatcher.sent
+            if each.dispatcher.events_told:
+                yield (each.resource.group, each.resource.version, each.resource.kind), each.dispatcher.events_told
 
     def _watchers(self) -> Iterable[tuple[tuple[str, ...], float]]:
         for each in self._registries():

@@ -8,9 +8,11 @@ Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from knarr.kit.tunnel import UpgradedConnection
 
@@ -108,6 +110,8 @@ class Request:
     requester: UserInfo | None = None
     """Who sent the request, where it acts as somebody else."""
     audit_annotations: dict[str, str] = field(default_factory=dict)
+    task: asyncio.Task[Any] | None = None
+    """What answers the request, where it is known without asking."""
 
 
 #: About how much of a large answer is put together at once.

@@ -116,7 +116,7 @@ class Dispatcher:
         self._cache = cache
         self._watchers: dict[Scope, dict[Watcher, None]] = {}
         #: How many events watches have been told.
-        self.sent = 0
+        self.events_told = 0
         cache.subscribers.append(self._dispatch)
 
     def __len__(self) -> int:
@@ -225,7 +225,7 @@ async def stream(
         while not watcher.overflowed and not stopping.is_set():
             if watcher.frames:
                 frames, watcher.frames = watcher.frames, []
-                dispatcher.sent += len(frames)
+                dispatcher.events_told += len(frames)
                 yield frames[0] if len(frames) == 1 else b"".join(frames)
                 continue
             if watcher.ended:

@@ -44,9 +44,9 @@ SCHEMA_HEADER, LEVEL_HEADER = "X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF
 CountObjects = Callable[[Request], int]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Seat:
-    """What a request holds until it is answered."""
+    """What a request holds until it is answered: places of a level. Those of one place are the same for all requests of a schema."""
 
     level: Level
     width: int
@@ -77,6 +77,7 @@ class FlowControl:
         self._count_objects = count_objects
         self._context = context
         self._classifier = Classifier(())
+        self._single: dict[str, Seat] = {}
         self._changed = asyncio.Event()
         self._stale = True
         for registry in (schemas, levels):
@@ -91,9 +92,14 @@ class FlowControl:
         self.seats.configure(levels)
         known = {each.metadata.name for each in levels}
         schemas: list[flowcontrol.FlowSchema] = self._schemas.objects()
-        self._classifier = Classifier(
-            each for each in schemas if each.spec.priorityLevelConfiguration.name in known
-        )
+        good = [each for each in schemas if each.spec.priorityLevelConfiguration.name in known]
+        self._classifier = Classifier(good)
+        self._single = {
+            each.metadata.name: Seat(
+                self.seats.levels[each.spec.priorityLevelConfiguration.name], 1, each.metadata.uid
+            )
+            for each in good
+        }
         self._stale = False
 
     def enter(self, request: Request) -> Seat | None:
@@ -103,11 +109,13 @@ class FlowControl:
         schema = self._classifier.find(request.user, request.info, request.path)
         if schema is None:
             return None
-        level = self.seats.levels[schema.spec.priorityLevelConfiguration.name]
-        width = self._width(request, level) if request.info.verb == "list" and not level.exempt else 1
-        if self.seats.take(level, width):
-            return Seat(level, width, schema.metadata.uid)
-        return None
+        seat = self._single[schema.metadata.name]
+        level = seat.level
+        if level.exempt:
+            return seat
+        if request.info.verb == "list" and (width := self._width(request, level)) > 1:
+            seat = Seat(level, width, seat.schema_uid)
+        return seat if self.seats.take(level, seat.width) else None
 
     async def wait(self, request: Request) -> Seat | None:
         """The seat of a request that must wait. Raises ``Refused``."""
