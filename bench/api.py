@@ -26,6 +26,8 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 CONNECTIONS = 64
 GROUPS = 100
 LIST_TIMES = 7
+#: How long GETs are sent while ten LISTs are answered.
+BESIDE_S = 2.0
 
 
 def pod(number: int) -> bytes:
@@ -110,6 +112,44 @@ async def list_ms(credentials: Credentials, query: str) -> tuple[list[float], in
     return took, size
 
 
+def gets_beside_lists(credentials: Credentials) -> tuple[float, float]:
+    """Ten whole LISTs at once: milliseconds until the last is there, and the 99th percentile of GETs meanwhile, which another
+    process sends one after the other.
+    """
+    with ProcessPoolExecutor(2) as pool:
+        lists = pool.submit(_ten_lists, credentials)
+        took = pool.submit(_gets_for, credentials, BESIDE_S)
+        times = sorted(took.result())
+        return lists.result(), times[int(len(times) * 0.99)] * 1000
+
+
+def _ten_lists(credentials: Credentials) -> float:
+    async def run() -> float:
+        request = request_bytes(credentials, "GET", PODS)
+        async with wires(credentials, 10) as opened:
+            # The GETs have begun by then.
+            await asyncio.sleep(BESIDE_S / 4)
+            started_s = time.monotonic()
+            await asyncio.gather(*(wire.send(request) for wire in opened))
+            return (time.monotonic() - started_s) * 1000
+
+    return uvloop.run(run())
+
+
+def _gets_for(credentials: Credentials, seconds: float) -> list[float]:
+    async def run() -> list[float]:
+        request = request_bytes(credentials, "GET", f"{PODS}/pod-0")
+        took: list[float] = []
+        async with wires(credentials, 1) as (wire,):
+            end_s = time.monotonic() + seconds
+            while (started_s := time.monotonic()) < end_s:
+                await wire.send(request)
+                took.append(time.monotonic() - started_s)
+        return took
+
+    return uvloop.run(run())
+
+
 async def prepare(credentials: Credentials) -> None:
     body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).encode()
     # Without it no pod is admitted; a controller would make it, if there is one.
@@ -154,6 +194,9 @@ def main() -> None:
             ):
                 took, size = uvloop.run(list_ms(credentials, query))
                 note(name, [statistics.median(took)], f"ms ({size / 1e6:.2f} MB)")
+            all_ms, beside_ms = gets_beside_lists(credentials)
+            note("ten LISTs at once", [all_ms], "ms")
+            note("GET beside them: p99", [beside_ms], "ms")
             rate, _ = rate_and_p99(delete_share, credentials, options.processes, options.pods)
             note("delete pods", [rate], "/s")
         uvloop.run(clean_up(credentials))

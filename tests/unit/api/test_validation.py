@@ -424,6 +424,16 @@ def test_faults_of_pods(path, value, expected):
         assert any(expected in text for text in found), found
 
 
+CAPACITY = named("storage.k8s.io/v1", "CSIStorageCapacity", storageClassName="fast", capacity="1Gi")
+DEVICE_CLASS = named(
+    "resource.k8s.io/v1",
+    "DeviceClass",
+    namespaced=False,
+    spec={
+        "selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}],
+        "config": [{"opaque": {"driver": "gpu.example.com", "parameters": {"a": 1}}}],
+    },
+)
 OTHER_FAULTS = [
     (DEPLOYMENT, ("spec", "selector"), None, "spec.selector: Required value"),
     (
@@ -514,6 +524,14 @@ OTHER_FAULTS = [
         "must have exactly one version marked as storage version",
     ),
     (CRD, ("spec", "versions", 0, "schema"), None, "schemas are required"),
+    (CAPACITY, ("metadata", "labels"), {"a": "b"}, None),
+    (CAPACITY, ("storageClassName",), "No", "storageClassName: Invalid value: \"No\": a lowercase RFC 1123 subdomain"),
+    (CAPACITY, ("capacity",), "-1Gi", "capacity: Invalid value: \"-1Gi\": must be greater than or equal to 0"),
+    (CAPACITY, ("nodeTopology",), {"matchExpressions": [{"key": "zone", "operator": "Near"}]}, "nodeTopology.matchExpressions[0].operator"),
+    (DEVICE_CLASS, ("metadata", "labels"), {"a": "b"}, None),
+    (DEVICE_CLASS, ("spec", "selectors", 0), {}, "spec.selectors[0].cel: Required value"),
+    (DEVICE_CLASS, ("spec", "config", 0, "opaque", "driver"), "", "spec.config[0].opaque.driver: Required value"),
+    (DEVICE_CLASS, ("spec", "selectors"), [{"cel": {"expression": "true"}}] * 33, "spec.selectors: Too many: 33: must have at most 32 items"),
 ]
 
 
@@ -665,6 +683,8 @@ CHANGES = [
         "q",
         "provisioner: Forbidden: updates to provisioner are forbidden.",
     ),
+    (CAPACITY, ("storageClassName",), "slow", 'storageClassName: Invalid value: "slow": field is immutable'),
+    (CAPACITY, ("capacity",), "2Gi", None),
 ]
 
 

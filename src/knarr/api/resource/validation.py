@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api import names
-from knarr.api.errors import FieldError, duplicate, invalid_value, required
+from knarr.api.errors import FieldError, duplicate, invalid_value, required, too_many
 from knarr.api.resource import v1 as resource
 from knarr.api.rules import Rules, name_field, one_of, positive, unchanged
+
+#: Selectors and configurations a class may have.
+MAX_CLASS_ENTRIES = 32
 
 
 def _check_spec(field: str, spec: resource.ResourceClaimSpec) -> list[FieldError]:
@@ -86,7 +89,31 @@ def check_slice_update(new: resource.ResourceSlice, old: resource.ResourceSlice)
     return faults + unchanged("spec.nodeName", new.spec.nodeName, old.spec.nodeName)
 
 
+def check_class(device_class: resource.DeviceClass) -> list[FieldError]:
+    spec = device_class.spec
+    faults: list[FieldError] = []
+    for name in ("selectors", "config"):
+        if len(getattr(spec, name)) > MAX_CLASS_ENTRIES:
+            faults.append(too_many(f"spec.{name}", len(getattr(spec, name)), MAX_CLASS_ENTRIES))
+    for index, selector in enumerate(spec.selectors):
+        here = f"spec.selectors[{index}].cel"
+        if selector.cel is None:
+            faults.append(required(here))
+        elif not selector.cel.expression:
+            faults.append(required(f"{here}.expression"))
+    for index, configuration in enumerate(spec.config):
+        here = f"spec.config[{index}].opaque"
+        if configuration.opaque is None:
+            faults.append(required(here))
+            continue
+        faults += name_field(f"{here}.driver", configuration.opaque.driver, names.dns1123_subdomain)
+        if configuration.opaque.parameters is None:
+            faults.append(required(f"{here}.parameters"))
+    return faults
+
+
 RULES: dict[Any, Rules] = {
+    resource.DeviceClass: Rules(check_class),
     resource.ResourceClaim: Rules(check_claim, check_claim_update),
     resource.ResourceClaimTemplate: Rules(check_template, check_template_update),
     resource.ResourceSlice: Rules(check_slice, check_slice_update),

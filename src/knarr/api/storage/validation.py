@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from knarr.api import names
+from knarr.api import names, quantity
 from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, required
-from knarr.api.rules import Rules, each, name_field, one_of, unchanged, unchanged_forbidden
+from knarr.api.rules import (
+    NOT_NEGATIVE,
+    Rules,
+    each,
+    label_selector,
+    name_field,
+    one_of,
+    unchanged,
+    unchanged_forbidden,
+)
 from knarr.api.storage import v1 as storage
 
 DRIVER_NAME_MAX = 63
@@ -109,9 +118,29 @@ def check_attributes_class_update(
     )
 
 
+def check_capacity(held: storage.CSIStorageCapacity) -> list[FieldError]:
+    faults = label_selector("nodeTopology", held.nodeTopology)
+    faults += each(
+        "storageClassName", held.storageClassName, names.dns1123_subdomain(held.storageClassName)
+    )
+    for name in ("capacity", "maximumVolumeSize"):
+        amount = getattr(held, name)
+        if amount is not None and quantity.nanos(amount) < 0:
+            faults.append(invalid_value(name, amount, NOT_NEGATIVE))
+    return faults
+
+
+def check_capacity_update(
+    new: storage.CSIStorageCapacity, old: storage.CSIStorageCapacity
+) -> list[FieldError]:
+    faults = unchanged("nodeTopology", new.nodeTopology, old.nodeTopology)
+    return faults + unchanged("storageClassName", new.storageClassName, old.storageClassName)
+
+
 RULES: dict[Any, Rules] = {
     storage.CSIDriver: Rules(check_driver, check_driver_update, _driver_name),
     storage.CSINode: Rules(check_csi_node),
+    storage.CSIStorageCapacity: Rules(check_capacity, check_capacity_update),
     storage.StorageClass: Rules(check_class, check_class_update),
     storage.VolumeAttachment: Rules(check_attachment, check_attachment_update),
     storage.VolumeAttributesClass: Rules(check_attributes_class, check_attributes_class_update),
