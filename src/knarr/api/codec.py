@@ -17,7 +17,7 @@ import msgspec
 
 from knarr.api.free_form import FreeForm
 from knarr.api.quantity import Quantity, canonical
-from knarr.api.shapes import Shape, moment_fields, struct_fields
+from knarr.api.shapes import Shape, moment_fields, moment_names, struct_fields
 from knarr.kit.clock import parse_rfc3339
 
 __all__ = [
@@ -250,11 +250,15 @@ def _go_type(shape: Shape) -> str:
     return GO_LEAVES.get(shape.type, "interface {}")
 
 
-def check_moments(obj: msgspec.Struct) -> None:
-    """Read every moment in an object, for objects that come from clients.
+def check_moments(obj: msgspec.Struct, data: bytes = b"\\") -> None:
+    """Read every moment in an object, for objects that come from clients. ``data`` is what it was read from, if that is known:
+    where no name of such a field stands, none is looked for.
 
     Raises ``DecodeError`` for the first bad one.
     """
+    # A name may also be written with escapes; then it is not found this way.
+    if b"\\" not in data and not any(name in data for name in moment_names(type(obj))):
+        return
     _check_moments(obj, Shape("struct", type(obj)), "")
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from knarr.api.free_form import FreeForm
 
-__all__ = ["Shape", "moment_fields", "shape_of", "struct_fields"]
+__all__ = ["Shape", "moment_fields", "moment_names", "shape_of", "struct_fields"]
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -102,6 +102,28 @@ def moment_fields(cls: type[msgspec.Struct]) -> tuple[tuple[str, Shape], ...]:
         if _leads_to_moment(shape, ()):
             found.append((field.name, shape))
     return tuple(found)
+
+
+@cache
+def moment_names(cls: type[msgspec.Struct]) -> tuple[bytes, ...]:
+    """How the fields that are moments are written, wherever below ``cls`` they stand: ``"creationTimestamp"``."""
+    found: dict[bytes, None] = {}
+    _collect_names(cls, found, set())
+    return tuple(found)
+
+
+def _collect_names(cls: type[msgspec.Struct], found: dict[bytes, None], seen: set[type]) -> None:
+    if cls in seen:
+        return
+    seen.add(cls)
+    for name, shape in struct_fields(cls).items():
+        inner = shape
+        while inner.element is not None:
+            inner = inner.element
+        if inner.form == "moment":
+            found[b'"%b"' % name.encode()] = None
+        elif inner.form == "struct":
+            _collect_names(inner.type, found, seen)
 
 
 def _leads_to_moment(shape: Shape, above: tuple[type, ...]) -> bool:

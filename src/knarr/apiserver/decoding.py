@@ -68,7 +68,7 @@ def decode_object(request: Request, resource: Resource, kind: type[Any]) -> Any:
     _check_kind(data, resource, kind)
     try:
         obj = codec.decode(kind, data)
-        codec.check_moments(obj)
+        codec.check_moments(obj, data)
     except codec.DecodeError as error:
         raise _unreadable(kind, resource, error) from None
     if problem := check_fields(request, kind, data):

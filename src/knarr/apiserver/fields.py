@@ -51,6 +51,9 @@ class FieldReader:
         self._paths = [
             (name, tuple(_READ_FROM.get(name, name).split("."))) for name in self.fields if name != "name"
         ]
+        self._steps = [
+            (name, path[0], path[1] if len(path) > 1 else "", _ZERO.get(path, "")) for name, path in self._paths
+        ]
         self._custom = [(name, tuple(name.split("."))) for name in resource.selectable_fields or ()]
         self._decoder = msgspec.json.Decoder(_partial_struct([path for _, path in self._paths]))
 
@@ -67,8 +70,12 @@ class FieldReader:
         fields = {"metadata.name": found.name}
         if found.namespace:
             fields["metadata.namespace"] = found.namespace
-        for name, path in self._paths:
-            fields[name] = _text(obj, path)
+        for name, first, second, zero in self._steps:
+            held = getattr(obj, first)
+            if second and held is not None:
+                held = getattr(held, second)
+            # Nearly always a string: by hand, for every write comes here.
+            fields[name] = held if type(held) is str else _text(held, zero)
         if self._custom:
             # Of any depth; a kind has at most eight of them, and few kinds have any.
             data = msgspec.json.decode(value)
@@ -96,15 +103,10 @@ def _partial_struct(paths: list[tuple[str, ...]]) -> type[msgspec.Struct]:
     return msgspec.defstruct("Partial", members, kw_only=True)
 
 
-def _text(obj: Any, path: tuple[str, ...]) -> str:
-    value = obj
-    for step in path:
-        if value is None:
-            break
-        value = getattr(value, step)
+def _text(value: str | int | bool | None, zero: str) -> str:
+    """A field as selectors see it; a missing boolean or number reads as its zero value, as Go's does."""
     if value is None:
-        # A missing boolean or number reads as its zero value, as Go's does.
-        return _ZERO.get(path, "")
+        return zero
     if value is True:
         return "true"
     if value is False:

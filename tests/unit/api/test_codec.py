@@ -136,3 +136,12 @@ def test_strict_validation_finds_unknown_and_duplicate_fields():
         'unknown field "spec.containers[0].foo"',
         'unknown field "spec.bar"',
     ]
+
+
+def test_a_body_without_the_name_of_a_moment_is_not_walked_and_one_with_escapes_is():
+    bad = b'{"status":{"conditions":[{"type":"Ready","lastTransitionTime":"yesterday, about noon"}]}}'
+    for body in (bad, bad.replace(b"lastT", b"last\\u0054")):
+        with pytest.raises(codec.DecodeError):
+            codec.check_moments(codec.decode(core.Pod, body), body)
+    plain = b'{"metadata":{"name":"web"}}'
+    codec.check_moments(codec.decode(core.Pod, plain), plain)

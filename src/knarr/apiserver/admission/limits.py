@@ -26,6 +26,10 @@ class LimitRanger(Plugin):
     def use(self, ranges: GenericRegistry) -> None:
         self._ranges = ranges
 
+    def _none(self) -> bool:
+        """Most clusters have no limit range at all."""
+        return self._ranges is None or not len(self._ranges.cache)
+
     def _items(self, attributes: Attributes, kind: str) -> list[core.LimitRangeItem]:
         assert self._ranges is not None
         return [
@@ -36,7 +40,7 @@ class LimitRanger(Plugin):
         ]
 
     async def mutate(self, attributes: Attributes) -> None:
-        if not attributes.creates("", "pods"):
+        if self._none() or not attributes.creates("", "pods"):
             return
         defaulted: list[str] = []
         for item in self._items(attributes, "Container"):
@@ -49,7 +53,7 @@ class LimitRanger(Plugin):
             metadata.annotations = {**metadata.annotations, "kubernetes.io/limit-ranger": text}
 
     async def validate(self, attributes: Attributes) -> None:
-        if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
+        if self._none() or attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
             return
         faults: list[str] = []
         if attributes.is_("", "pods") and attributes.operation == "CREATE":
