@@ -24,6 +24,7 @@ from knarr.api.errors import (
 )
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Request
+from knarr.apiserver.yaml_input import repeated_keys
 from knarr.apiserver.yaml_input import yaml_to_json as yaml_to_json
 
 #: Upstream's limit for a request body.
@@ -105,6 +106,8 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
         return ""
     if isinstance(data, bytes):
         found = strict.strict_errors(kind, data)
+        if media_type(request) in YAML_TYPES and (repeated := repeated_keys(request.body)):
+            found.insert(0, repeated)
     else:
         found = [f'unknown field "{path}"' for path in strict.unknown_fields(kind, data)]
     if not found:

@@ -30,6 +30,7 @@ from knarr.api.scheme import Resource
 from knarr.api.strategic import PatchError, strategic_merge
 from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type, well_formed, yaml_to_json
 from knarr.apiserver.request import Request
+from knarr.apiserver.yaml_input import repeated_keys
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -110,6 +111,12 @@ def _check_declared(request: Request, resource: Resource, content: dict[str, Any
     validation, as upstream does; of a custom resource only what Strict refuses. Raises ``StatusError`` 400.
     """
     problem = check_fields(request, resource.type, content)
+    level = request.query.get("fieldValidation")
+    if level != "Ignore" and (repeated := repeated_keys(request.body)):
+        told = f"error converting YAML to JSON: {repeated}"
+        if level == "Strict":
+            raise bad_request(f"error strict decoding YAML: {told}")
+        request.warnings.append(told)
     if isinstance(resource, CustomResource):
         if problem:
             raise bad_request(problem)
