@@ -5,6 +5,8 @@ The runtime is simulated: annotations say how long a container runs and how it e
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from conformance_api import API_ONLY, NS, STRATEGIC, Api, Object, fails, has_condition
 from conformance_objects import IMAGE, meta, phase, pod, ready
@@ -49,7 +51,7 @@ def test_init_containers_run_before_a_pod_that_ends(knarr_cluster: ClusterRunner
         assert terminated(status["initContainerStatuses"]) == [0, 0] and all(each["ready"] for each in status["initContainerStatuses"])
         ended = [each["state"]["terminated"] for each in (*status["initContainerStatuses"], *status["containerStatuses"])]
         # One after the other, the container last.
-        assert all(before["finishedAt"] <= after["startedAt"] for before, after in zip(ended, ended[1:], strict=False))
+        assert all(before["finishedAt"] <= after["startedAt"] for before, after in pairwise(ended))
 
     knarr_cluster.run(scenario)
 

@@ -136,3 +136,24 @@ def test_whoever_has_a_token_can_find_the_keys_it_is_checked_with(knarr_cluster:
         assert nobody.status == 403
 
     knarr_cluster.run(scenario)
+
+
+@pytest.mark.conformance("[sig-network] EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete [Conformance]")
+def test_endpoints_written_by_hand_are_mirrored(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await Api(cluster, "v1", "services", NS).create(service("custom", None, {"name": "example", "port": 80, "protocol": "TCP"}))
+        old = Api(cluster, "v1", "endpoints", NS)
+        subset: Object = {"ports": [{"name": "example", "port": 80, "protocol": "TCP"}], "addresses": [{"ip": "10.1.2.3"}]}
+        made = await old.create({"metadata": meta("custom", {"a": "b"}), "subsets": [subset]})
+        found = await sliced(cluster, "custom", {"10.1.2.3"}, {("example", 80, "TCP")})
+        assert len(found) == 1 and found[0]["addressType"] == "IPv4" and found[0]["endpoints"][0]["conditions"] == {"ready": True}
+        metadata = found[0]["metadata"]
+        assert metadata["labels"]["endpointslice.kubernetes.io/managed-by"] == "endpointslicemirroring-controller.k8s.io"
+        assert metadata["labels"]["a"] == "b" and metadata["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+        await old.change("custom", lambda obj: obj["subsets"][0].update(addresses=[{"ip": "10.2.3.4"}]))
+        changed = await sliced(cluster, "custom", {"10.2.3.4"}, {("example", 80, "TCP")})
+        assert [each["metadata"]["uid"] for each in changed] == [metadata["uid"]]
+        await old.delete("custom")
+        await slices_of(cluster).wait_items(lambda each: not each, "kubernetes.io/service-name=custom")
+
+    knarr_cluster.run(scenario)
