@@ -1,10 +1,11 @@
-"""Checks that the documentation names every command and flag of ``knarr``: run by ``make check``.
+"""Checks that the documentation names every command and flag of ``knarr``, and every kubectl command as it is tested: run by ``make check``.
 
 Prints what is missing and exits with 1.
 """
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import click
 
 from knarr.cli.main import main
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "cli.md"
 
 
 def missing(command: click.Command, path: str, text: str) -> list[str]:
@@ -31,4 +33,8 @@ if __name__ == "__main__":
     lacking = missing(main, "knarr", DOCUMENT.read_text())
     for each in lacking:
         print(f"{DOCUMENT.name} does not name: {each}")
-    sys.exit(1 if lacking else 0)
+    tested = runpy.run_path(str(ROOT / "tests" / "e2e" / "kubectl_commands.py"))
+    stale = (ROOT / "docs" / "kubectl.md").read_text() != tested["document"]()
+    if stale:
+        print("docs/kubectl.md is not what is tested: run python tests/e2e/kubectl_commands.py")
+    sys.exit(1 if lacking or stale else 0)

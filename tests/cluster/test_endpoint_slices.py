@@ -236,3 +236,31 @@ def test_endpoints_without_a_selector_are_left_to_their_author(knarr_cluster: Cl
         assert [each.ip for part in await subsets(cluster) for each in part.addresses] == ["192.0.2.7"]
 
     knarr_cluster.run(scenario)
+
+
+def test_endpoints_are_mirrored_only_where_nobody_else_writes_slices(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        spec = core.ServiceSpec(ports=[core.ServicePort(port=80)])
+        await cluster.client.create(core.Service(metadata=meta.ObjectMeta(name="web", namespace=NS), spec=spec))
+        subset = core.EndpointSubset(addresses=[core.EndpointAddress(ip="10.9.9.9")], ports=[core.EndpointPort(port=80)])
+        skip = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+        written = core.Endpoints(metadata=meta.ObjectMeta(name="web", namespace=NS, labels=skip), subsets=[subset])
+        await cluster.client.create(written)
+        await cluster.sleep(5)
+        assert await slices(cluster) == []
+        unmarked = {"metadata": {"labels": {next(iter(skip)): None}}}
+        await cluster.client.patch(core.Endpoints, "web", unmarked, namespace=NS)
+
+        async def mirrored() -> bool:
+            return [each.endpoints[0].addresses for each in await slices(cluster)] == [["10.9.9.9"]]
+
+        await cluster.wait_for(mirrored)
+        await cluster.client.patch(core.Service, "web", {"spec": {"selector": {"app": "none"}}}, namespace=NS)
+
+        async def taken_over() -> bool:
+            found = await slices(cluster)
+            return len(found) == 1 and not found[0].endpoints
+
+        await cluster.wait_for(taken_over)
+
+    knarr_cluster.run(scenario)

@@ -37,6 +37,8 @@ AT_PATH = re.compile(r"(?s)(.*) - at `(?:key` in `)?\$(.*)`")
 EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`| [<>]=)")
 #: How Go calls what JSON holds.
 JSON_NAMES = {"str": "string", "int": "number", "float": "number"}
+#: What ``fields.Time`` takes.
+MOMENT_LENGTHS = range(20, 36)
 GO_LEAVES = {str: "string", bool: "bool", Quantity: "resource.Quantity"}
 
 
@@ -197,7 +199,7 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     if text.startswith("Expected `str` matching regex"):
         return DecodeError(path, "illegal base64 data at input byte 0")
     if text.startswith("Expected `str` of length"):
-        return DecodeError(path, _moment_problem(_value_at(data, path)))
+        return DecodeError(path, _moment_problem(next(filter(_no_moment, _values_at(data, raw)), "")))
     expected = EXPECTED.match(text)
     if expected is None or not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
         return DecodeError(path, text)
@@ -205,7 +207,7 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     got = JSON_NAMES.get(expected[2] or "int", expected[2])
     if got == "number" and shape.bits:
         # Go quotes the number only when the field takes numbers, but not this one.
-        got = f"number {_value_at(data, path)}"
+        got = f"number {next((each for each in _values_at(data, raw) if not _fits(each, shape.bits)), '')}"
     plain = re.sub(r"\[[^\]]*\]", "", path)
     target = _go_type(shape)
     if not plain:
@@ -218,10 +220,27 @@ def _moment_problem(value: str) -> str:
     return f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
 
 
-def _value_at(data: Any, path: str) -> Any:
-    for part in re.findall(r"\[\d+\]|[^.\[\]]+", path):
-        data = data[int(part[1:-1])] if part.startswith("[") else data[part]
-    return data
+def _no_moment(value: Any) -> bool:
+    return isinstance(value, str) and len(value) not in MOMENT_LENGTHS
+
+
+def _fits(value: Any, bits: int) -> bool:
+    """Whether a whole number is within its width; anything else is not what the fault is about."""
+    return not isinstance(value, int | float) or (isinstance(value, int) and -(2 ** (bits - 1)) <= value < 2 ** (bits - 1))
+
+
+def _values_at(data: Any, path: str) -> list[Any]:
+    """What stands at a path. ``[...]`` is some key of a map, it is not said which."""
+    found = [data]
+    for part in re.findall(r"\[[^\]]*\]|[^.\[\]]+", path):
+        if part == "[...]":
+            found = [item for each in found if isinstance(each, dict) for item in each.values()]
+        elif part.startswith("["):
+            index = int(part[1:-1])
+            found = [each[index] for each in found if isinstance(each, list) and index < len(each)]
+        else:
+            found = [each[part] for each in found if isinstance(each, dict) and part in each]
+    return found
 
 
 def _walk(cls: type[msgspec.Struct], path: str) -> tuple[str, Shape]:

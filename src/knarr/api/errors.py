@@ -219,6 +219,11 @@ def not_acceptable(accepted: Sequence[str]) -> StatusError:
     return _error(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(accepted)}")
 
 
+def not_acceptable_form(message: str) -> StatusError:
+    """The form the client accepts is none of this object's."""
+    return _error(406, "NotAcceptable", message)
+
+
 def no_table(group: str, resource: str) -> StatusError:
     """The kind has no metadata, and so nothing a table's rows could be made of."""
     return _error(

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from knarr.api import codec, protobuf, strict
+from knarr.api import codec, protobuf, scheme, strict
 from knarr.api.errors import (
     StatusError,
     bad_request,
@@ -24,6 +24,7 @@ from knarr.api.errors import (
 )
 from knarr.api.scheme import Resource
 from knarr.apiserver.request import Request
+from knarr.apiserver.yaml_input import repeated_keys
 from knarr.apiserver.yaml_input import yaml_to_json as yaml_to_json
 
 #: Upstream's limit for a request body.
@@ -49,7 +50,7 @@ def to_json(request: Request) -> bytes:
     if len(request.body) > MAX_BODY_BYTES:
         raise request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
     if kind in JSON_TYPES:
-        return request.body
+        return well_formed(request.body)
     if kind in YAML_TYPES:
         return yaml_to_json(request.body)
     if kind == protobuf.MEDIA_TYPE:
@@ -60,17 +61,31 @@ def to_json(request: Request) -> bytes:
     raise unsupported_media_type(["application/json", "application/yaml", protobuf.MEDIA_TYPE])
 
 
+def well_formed(body: bytes) -> bytes:
+    """Each byte that is no UTF-8 becomes U+FFFD, as in Go's JSON decoder."""
+    if body.isascii():
+        return body
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        text = body.decode(errors="surrogateescape")
+        return "".join("\ufffd" if "\udc80" <= each <= "\udcff" else each for each in text).encode()
+    return body
+
+
 def decode_object(request: Request, resource: Resource, kind: type[Any]) -> Any:
     """The body as a ``kind``, under the request's ``fieldValidation``. Raises ``StatusError``."""
     data = to_json(request)
     if not data.strip():
         raise bad_request("EOF")
-    _check_kind(data, resource, kind)
+    expected = _check_kind(data, resource, kind)
     try:
         obj = codec.decode(kind, data)
         codec.check_moments(obj, data)
     except codec.DecodeError as error:
         raise _unreadable(kind, resource, error) from None
+    # An empty text is as good as none.
+    obj.apiVersion, obj.kind = expected, kind.__name__
     if problem := check_fields(request, kind, data):
         raise bad_request(
             f'{kind.__name__} in version "{resource.version}" cannot be handled as a {kind.__name__}: {problem}'
@@ -91,6 +106,8 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
         return ""
     if isinstance(data, bytes):
         found = strict.strict_errors(kind, data)
+        if media_type(request) in YAML_TYPES and (repeated := repeated_keys(request.body)):
+            found.insert(0, repeated)
     else:
         found = [f'unknown field "{path}"' for path in strict.unknown_fields(kind, data)]
     if not found:
@@ -115,8 +132,11 @@ class _TypeMeta(msgspec.Struct):
     kind: str | None = None
 
 
-def _check_kind(data: bytes, resource: Resource, kind: type[Any]) -> None:
-    """A body that says what it is must say the right thing; one that says nothing is taken for it."""
+def _check_kind(data: bytes, resource: Resource, kind: type[Any]) -> str:
+    """A body that says what it is must say the right thing; one that says nothing is taken for it.
+
+    Returns the version it is of.
+    """
     try:
         said = msgspec.json.decode(data, type=_TypeMeta)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
@@ -128,11 +148,18 @@ def _check_kind(data: bytes, resource: Resource, kind: type[Any]) -> None:
             f'{wanted_kind} in version "{resource.version}" cannot be handled as a {wanted_kind}: '
             f'no kind "{said.kind}" is registered for version "{version}" in this path'
         )
-    expected = getattr(kind, "apiVersion", None)
-    if said.apiVersion and isinstance(expected, str) and said.apiVersion != expected:
+    expected: str = resource.api_version if kind is resource.type else kind().apiVersion
+    if said.apiVersion and said.apiVersion != expected:
+        if scheme.type_of(said.apiVersion, wanted_kind) is None:
+            version = said.apiVersion.rpartition("/")[2]
+            raise bad_request(
+                f'{wanted_kind} in version "{version}" cannot be handled as a {wanted_kind}: '
+                f'no kind "{wanted_kind}" is registered for version "{said.apiVersion}" in this path'
+            )
         raise bad_request(
             f"the API version in the data ({said.apiVersion}) does not match the expected API version ({expected})"
         )
+    return expected
 
 
 def _unreadable(kind: type[Any], resource: Resource, error: Exception) -> StatusError:

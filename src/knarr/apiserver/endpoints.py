@@ -115,7 +115,7 @@ class Endpoint:
         return await handler(request)
 
     async def get(self, request: Request) -> Response:
-        output = negotiation.choose(request.headers.get("accept", ""))
+        output = negotiation.choose_for_object(request.headers.get("accept", ""))
         info = request.info
         fresh = request.query.get("resourceVersion") != "0"
         entry = await self.registry.entry(
@@ -233,7 +233,7 @@ class Endpoint:
         return render
 
     async def create(self, request: Request) -> Response:
-        output = negotiation.choose(request.headers.get("accept", ""))
+        output = negotiation.choose_for_object(request.headers.get("accept", ""))
         obj = decode_object(request, self.resource, self.resource.type)
         self._place(request, obj)
         result = await self.registry.create(self.context(request), obj)
@@ -260,7 +260,7 @@ class Endpoint:
             obj.metadata.name = name
 
     async def update(self, request: Request, subresource: str = "") -> Response:
-        output = negotiation.choose(request.headers.get("accept", ""))
+        output = negotiation.choose_for_object(request.headers.get("accept", ""))
         wanted = decode_object(request, self.resource, self.resource.type)
         if not wanted.metadata.name:
             raise bad_request("name must be provided")
@@ -281,7 +281,7 @@ class Endpoint:
 
     async def _apply(self, request: Request, subresource: str) -> Response:
         """A server-side apply: PATCH with ``application/apply-patch+yaml``."""
-        output = negotiation.choose(request.headers.get("accept", ""))
+        output = negotiation.choose_for_object(request.headers.get("accept", ""))
         content, force = read_apply(request, self.resource)
         context = self.context(request)
         context.applying = True
@@ -306,7 +306,7 @@ class Endpoint:
     async def patch(self, request: Request, subresource: str = "") -> Response:
         if media_type(request) == APPLY_PATCH:
             return await self._apply(request, subresource)
-        output = negotiation.choose(request.headers.get("accept", ""))
+        output = negotiation.choose_for_object(request.headers.get("accept", ""))
         kind, content = read_patch(request)
         namespace = request.info.namespace if self.resource.namespaced else ""
 
@@ -325,7 +325,7 @@ class Endpoint:
         return await self._result(request, result, output)
 
     async def delete(self, request: Request) -> Response:
-        output = negotiation.choose(request.headers.get("accept", ""))
+        output = negotiation.choose_for_object(request.headers.get("accept", ""))
         options = delete_options(request)
         namespace = request.info.namespace if self.resource.namespaced else ""
         result = await self.registry.delete(self.context(request), namespace, request.info.name, options)
@@ -398,11 +398,8 @@ def delete_options(request: Request) -> meta.DeleteOptions:
         except codec.DecodeError as error:
             raise bad_request(f"error decoding DeleteOptions: {error}") from None
     query = request.query
-    if grace := query.get("gracePeriodSeconds"):
-        try:
-            options.gracePeriodSeconds = int(grace)
-        except ValueError:
-            raise bad_request(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from None
+    if query.get("gracePeriodSeconds"):
+        options.gracePeriodSeconds = integer(query, "gracePeriodSeconds")
     if policy := query.get("propagationPolicy"):
         options.propagationPolicy = policy
     if "orphanDependents" in query:

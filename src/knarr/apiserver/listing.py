@@ -11,9 +11,10 @@ Neighbours: ``cacher`` for what is current, ``store`` for older revisions, ``neg
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,6 +27,7 @@ from knarr.api.errors import (
     field_forbidden,
     invalid,
     not_supported,
+    quote,
 )
 from knarr.api.field_labels import unsupported_problem
 from knarr.api.meta import v1 as meta
@@ -57,13 +59,20 @@ class ListQuery:
     match: str
 
 
+#: The largest number Go's int64 holds: revisions and counts are of that type.
+MAX_INT64 = 2**63 - 1
+#: No number of 64 bits has more digits, leading zeros aside.
+MAX_DIGITS = 400
+WHOLE = re.compile("[+-]?[0-9]+")
+
+
 class _Continue(msgspec.Struct):
     """What upstream also puts into its tokens: the revision and the key to go on from, relative to the
     prefix.
     """
 
     v: str
-    rv: int
+    rv: Annotated[int, msgspec.Meta(ge=-MAX_INT64 - 1, le=MAX_INT64)]
     start: str
 
 
@@ -108,19 +117,27 @@ def integer(query: Query, name: str) -> int:
     text = query.get(name)
     if not text:
         return 0
-    try:
-        return int(text)
-    except ValueError:
-        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    if not WHOLE.fullmatch(text):
+        raise bad_request(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
+    # More digits than that Python does not even read.
+    value = int(text) if len(text) <= MAX_DIGITS else MAX_INT64 + 1
+    if not -MAX_INT64 - 1 <= value <= MAX_INT64:
+        raise bad_request(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
+    return value
 
 
 def revision_of(text: str) -> int:
     """A resourceVersion as a number. Raises ``StatusError`` 400."""
     if not text:
         return 0
-    if not text.isdecimal():
-        raise bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
+    problem = ""
+    if not (text.isascii() and text.isdecimal()):
+        problem = "invalid syntax"
+    elif len(text) > MAX_DIGITS or int(text) > 2 * MAX_INT64 + 1:
+        problem = "value out of range"
+    if problem:
+        raise bad_request(f"Invalid value: {quote(text)}: strconv.ParseUint: parsing {quote(text)}: {problem}")
+    return min(int(text), MAX_INT64)
 
 
 async def select(cache: Cache, hub: Hub, wanted: ListQuery, namespace: str) -> Selection:

@@ -17,11 +17,11 @@ import msgspec
 import yaml
 
 from knarr.api import codec
-from knarr.api.errors import not_acceptable
+from knarr.api.errors import not_acceptable, not_acceptable_form
 from knarr.api.scheme import Resource
 from knarr.api.tables import table
 
-__all__ = ["Output", "choose", "render_object", "render_table", "to_wire"]
+__all__ = ["Output", "choose", "choose_for_object", "render_object", "render_table", "to_wire"]
 
 JSON, TABLE, PARTIAL, PARTIAL_LIST = "json", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
 
@@ -71,6 +71,14 @@ def choose(accept: str) -> Output:
         elif kind in ("application/yaml", "text/yaml") and not wanted:
             return Output(yaml=True)
     raise not_acceptable(SPOKEN)
+
+
+def choose_for_object(accept: str) -> Output:
+    """The same for an answer that is one object, before anything is written. Raises ``StatusError`` 406."""
+    output = choose(accept)
+    if output.form == PARTIAL_LIST:
+        raise not_acceptable_form(f"you requested {PARTIAL_LIST}, but the requested object is not a list")
+    return output
 
 
 def to_wire(data: bytes, output: Output) -> bytes:

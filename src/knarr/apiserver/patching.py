@@ -28,8 +28,9 @@ from knarr.api.errors import (
 )
 from knarr.api.scheme import Resource
 from knarr.api.strategic import PatchError, strategic_merge
-from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type, yaml_to_json
+from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type, well_formed, yaml_to_json
 from knarr.apiserver.request import Request
+from knarr.apiserver.yaml_input import repeated_keys
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -49,7 +50,7 @@ def read_patch(request: Request) -> tuple[str, Any]:
     if len(request.body) > MAX_BODY_BYTES:
         raise request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
     try:
-        content = msgspec.json.decode(request.body)
+        content = msgspec.json.decode(well_formed(request.body))
     except msgspec.DecodeError as error:
         raise bad_request(f"error decoding patch: {error}") from None
     if kind == JSON_PATCH:
@@ -84,7 +85,11 @@ def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bo
         raise bad_request(
             f"Incorrect version specified in apply patch. Specified patch version: {said[0]}, expected: {resource.api_version}"
         )
-    metadata = content.setdefault("metadata", {})
+    metadata = content.get("metadata")
+    if metadata is None:
+        metadata = content["metadata"] = {}
+    if not isinstance(metadata, dict):
+        raise bad_request(f"failed to create typed patch object: .metadata: expected map, got {_go_text(metadata)}")
     name, namespace = request.info.name, request.info.namespace if resource.namespaced else ""
     if metadata.get("name") not in (None, "", name):
         raise bad_request(
@@ -106,6 +111,12 @@ def _check_declared(request: Request, resource: Resource, content: dict[str, Any
     validation, as upstream does; of a custom resource only what Strict refuses. Raises ``StatusError`` 400.
     """
     problem = check_fields(request, resource.type, content)
+    level = request.query.get("fieldValidation")
+    if level != "Ignore" and (repeated := repeated_keys(request.body)):
+        told = f"error converting YAML to JSON: {repeated}"
+        if level == "Strict":
+            raise bad_request(f"error strict decoding YAML: {told}")
+        request.warnings.append(told)
     if isinstance(resource, CustomResource):
         if problem:
             raise bad_request(problem)
@@ -121,26 +132,10 @@ def _check_declared(request: Request, resource: Resource, content: dict[str, Any
 
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:
     """``current`` with the patch applied, as a new object. Raises ``StatusError`` 400, 422."""
-    before = codec.to_dict(current)
     if kind == STRATEGIC_PATCH and isinstance(resource, CustomResource):
         # A definition says nothing of merge keys in that sense; upstream refuses it too.
         raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
-    try:
-        if kind == JSON_PATCH:
-            after = patches.json_patch(before, content)
-        elif kind == MERGE_PATCH:
-            after = patches.merge_patch(before, content)
-        else:
-            after = strategic_merge(before, content, resource.type)
-    except PatchError as error:
-        raise patch_rejected() if kind == JSON_PATCH else bad_request(str(error)) from None
-    if not isinstance(after, dict):
-        raise bad_request("the patch leaves something that is not an object")
-    try:
-        obj = codec.decode(resource.type, after)
-        codec.check_moments(obj)
-    except codec.DecodeError as error:
-        raise _unfit(kind, content, after, str(error)) from None
+    after, obj = patched(current, kind, content)
     if obj.kind != resource.kind or obj.apiVersion != resource.api_version:
         raise bad_request(
             f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}"
@@ -148,6 +143,31 @@ def apply_patch(request: Request, resource: Resource, current: Any, kind: str, c
     if problem := check_fields(request, resource.type, after):
         raise _unfit(kind, content, after, problem)
     return obj
+
+
+def patched(current: Any, kind: str, content: Any) -> tuple[dict[str, Any], Any]:
+    """What a JSON, merge or strategic patch makes of ``current``: as plain data, and as an object of its type.
+
+    Raises ``StatusError`` 400, 422.
+    """
+    before = codec.to_dict(current)
+    try:
+        if kind == JSON_PATCH:
+            after = patches.json_patch(before, content)
+        elif kind == MERGE_PATCH:
+            after = patches.merge_patch(before, content)
+        else:
+            after = strategic_merge(before, content, type(current))
+    except PatchError as error:
+        raise patch_rejected() if kind == JSON_PATCH else bad_request(str(error)) from None
+    if not isinstance(after, dict):
+        raise bad_request("the patch leaves something that is not an object")
+    try:
+        obj = codec.decode(type(current), after)
+        codec.check_moments(obj)
+    except codec.DecodeError as error:
+        raise _unfit(kind, content, after, str(error)) from None
+    return after, obj
 
 
 def _unfit(kind: str, content: Any, after: Any, problem: str) -> StatusError:

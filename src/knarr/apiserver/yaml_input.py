@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from knarr.api.errors import bad_request
+from knarr.api.errors import bad_request, quote
 
-__all__ = ["MAX_ALIASED_BYTES", "MAX_DEPTH", "yaml_to_json"]
+__all__ = ["MAX_ALIASED_BYTES", "MAX_DEPTH", "repeated_keys", "yaml_to_json"]
 
 #: No kind comes near it; a schema inside a schema in a CRD reaches a third.
 MAX_DEPTH = 256
@@ -38,6 +38,43 @@ def yaml_to_json(body: bytes) -> bytes:
         return msgspec.json.encode(yaml.load(body, Loader=_Loader))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise bad_request(f"error converting YAML to JSON: {error}") from None
+
+
+def repeated_keys(body: bytes) -> str:
+    """What a strict YAML decoder says of keys that are said twice; empty for none. ``body`` must be readable."""
+    if _surely_none(body):
+        return ""
+    found: list[tuple[int, str]] = []
+    waiting = [yaml.compose(body, Loader=_Loader)]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            # An alias is the very node it stands for.
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in keys:
+                        found.append((key.start_mark.line + 1, key.value))
+                    keys.add(key.value)
+                waiting.append(value)
+    if not found:
+        return ""
+    return "yaml: unmarshal errors:\n" + "\n".join(f"  line {line}: key {quote(key)} already set in map" for line, key in sorted(found))
+
+
+def _surely_none(body: bytes) -> bool:
+    """JSON is YAML too, and most applies are JSON: as many quotation marks when written again means that nothing got lost."""
+    try:
+        parsed = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return b"\\u" not in body and body.count(b'"') == msgspec.json.encode(parsed).count(b'"')
 
 
 def _check(body: bytes) -> None:

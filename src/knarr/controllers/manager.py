@@ -17,6 +17,7 @@ from knarr.controllers.cluster_role_aggregation import ClusterRoleAggregationCon
 from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
 from knarr.controllers.disruption import DisruptionController
+from knarr.controllers.endpoint_slice_mirroring import EndpointSliceMirroringController
 from knarr.controllers.endpoint_slices import EndpointSliceController
 from knarr.controllers.endpoints import EndpointsController
 from knarr.controllers.framework import Controller, ControllerContext
@@ -82,6 +83,7 @@ class ControllerManager:
                 TTLAfterFinishedController,
                 EndpointSliceController,
                 EndpointsController,
+                EndpointSliceMirroringController,
                 NamespaceController,
                 NodeLifecycleController,
                 TaintEvictionController,

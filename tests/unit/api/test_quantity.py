@@ -1,5 +1,6 @@
 """Amounts: no byte and no millicore is ever lost."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -103,3 +104,33 @@ def test_canonical_form_is_stable_and_means_the_same(text):
 def test_adding_and_subtracting_undo_each_other(left, right):
     total = quantity.add(left, right)
     assert quantity.compare(quantity.subtract(total, right), left) == 0
+
+
+#: Fractions read exponents by themselves.
+FACTORS = {"n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "": Fraction(1), "k": Fraction(1000)}
+FACTORS |= {suffix: Fraction(10**power) for suffix, power in (("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18))}
+FACTORS |= {suffix: Fraction(1024**power) for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)}
+
+
+def exact(text: str) -> Fraction:
+    """The amount as a fraction, rounded away from zero to billionths as upstream keeps it."""
+    suffix = next(each for each in sorted(FACTORS, key=len, reverse=True) if text.endswith(each))
+    size = Fraction(text.removesuffix(suffix)) * FACTORS[suffix] * 10**9
+    return Fraction(math.ceil(size) if size > 0 else math.floor(size), 10**9)
+
+
+@given(AMOUNTS, AMOUNTS)
+def test_amounts_are_calculated_as_fractions_are(left, right):
+    one, other = exact(left), exact(right)
+    assert Fraction(quantity.nanos(left), 10**9) == one
+    assert quantity.compare(left, right) == (one > other) - (one < other)
+    assert exact(quantity.add(left, right)) == one + other
+    assert exact(quantity.subtract(left, right)) == one - other
+    assert quantity.value(left) == (math.ceil(one) if one > 0 else math.floor(one))
+
+
+@given(AMOUNTS)
+def test_equal_amounts_of_one_notation_have_one_text(text):
+    form = quantity.parse(text).notation
+    assert quantity.render(quantity.Amount(quantity.nanos(text), form)) == quantity.canonical(text)
+    assert exact(quantity.canonical(text)) == exact(text)

@@ -122,3 +122,52 @@ def test_any_text_is_either_a_selector_or_refused(text):
             parse(text)
         except selectors.SelectorError:
             pass
+
+
+WORD = st.from_regex(r"[a-z]([a-z0-9]{0,3})", fullmatch=True).filter(lambda w: w not in ("in", "notin"))
+FEW = st.sampled_from(["a", "b", "c"])
+REQUIREMENTS = st.one_of(
+    st.builds(lambda key, value: (f"{key}={value}", lambda labels: labels.get(key) == value), FEW, WORD),
+    st.builds(lambda key, value: (f"{key}!={value}", lambda labels: labels.get(key) != value), FEW, WORD),
+    st.builds(
+        lambda key, values: (f"{key} in ({','.join(values)})", lambda labels: labels.get(key) in values),
+        FEW,
+        st.lists(WORD, min_size=1, max_size=3),
+    ),
+    st.builds(
+        lambda key, values: (f"{key} notin ({','.join(values)})", lambda labels: labels.get(key) not in values),
+        FEW,
+        st.lists(WORD, min_size=1, max_size=3),
+    ),
+    st.builds(lambda key: (key, lambda labels: key in labels), FEW),
+    st.builds(lambda key: (f"!{key}", lambda labels: key not in labels), FEW),
+    st.builds(
+        lambda key, bound: (f"{key}>{bound}", lambda labels: labels.get(key, "").isdecimal() and int(labels[key]) > bound),
+        FEW,
+        st.integers(0, 3),
+    ),
+)
+
+
+@given(st.lists(REQUIREMENTS, min_size=1, max_size=3), st.dictionaries(FEW, WORD | st.sampled_from(["0", "1", "2", "9"]), max_size=3))
+def test_a_selector_means_what_its_requirements_say_and_prints_what_it_means(requirements, labels):
+    selector = selectors.parse_labels(",".join(text for text, _ in requirements))
+    assert selector.matches(labels) == all(means(labels) for _, means in requirements)
+    printed = selectors.parse_labels(str(selector))
+    assert printed == selector and str(printed) == str(selector)
+    assert printed.matches(labels) == selector.matches(labels)
+
+
+ANY_VALUE = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["metadata.name", "spec.x"]), st.booleans(), ANY_VALUE), min_size=1, max_size=3))
+def test_a_field_selector_survives_printing_whatever_its_values_hold(terms):
+    selector = selectors.FieldSelector(
+        selectors.FieldTerm(field, value, negated) for field, negated, value in terms
+    )
+    printed = selectors.parse_fields(str(selector))
+    assert str(printed) == str(selector)
+    for fields in ({"metadata.name": terms[0][2], "spec.x": ""}, {"metadata.name": "", "spec.x": terms[-1][2]}):
+        expected = all((fields[field] == value) != negated for field, negated, value in terms)
+        assert printed.matches(fields) == selector.matches(fields) == expected

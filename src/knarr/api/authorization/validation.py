@@ -36,7 +36,7 @@ def check_review(review: authorization.SubjectAccessReview) -> list[FieldError]:
 
 def check_local_review(review: authorization.LocalSubjectAccessReview) -> list[FieldError]:
     spec = review.spec
-    faults: list[FieldError] = []
+    faults = _check_question(spec)
     if not spec.user and not spec.groups:
         text = "at least one of user or group must be specified"
         faults.append(invalid_value("spec.user", spec.user, text))

@@ -45,9 +45,9 @@ USAGES = (
 )
 
 
-def any_name(text: str) -> list[str]:
-    """Requests may be called anything."""
-    return []
+def request_name(text: str) -> list[str]:
+    """Requests may be called anything a path can hold."""
+    return names.path_segment(text)
 
 
 def check_request(request: certificates.CertificateSigningRequest) -> list[FieldError]:
@@ -102,5 +102,5 @@ def check_request_update(
 
 
 RULES: dict[Any, Rules] = {
-    certificates.CertificateSigningRequest: Rules(check_request, check_request_update, any_name),
+    certificates.CertificateSigningRequest: Rules(check_request, check_request_update, request_name),
 }

@@ -8,6 +8,7 @@ Counterpart upstream: ``ValidatePodSpec`` and ``ValidatePodUpdate``. Neighbours:
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 import msgspec
@@ -32,6 +33,8 @@ from knarr.api.rules import each, labels, name_field, not_negative, one_of, reme
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 MAX_INT32 = 2**31 - 1
+SYSCTL_MAX_LENGTH = 253
+SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
 MAX_NAMESERVERS, MAX_SEARCHES, MAX_SEARCH_CHARS = 3, 32, 2048
 SIDECAR_ONLY = "may not be set for init containers without restartPolicy=Always"
 UPDATE_TEXT = (
@@ -258,6 +261,9 @@ def _check_security(field: str, context: core.PodSecurityContext) -> list[FieldE
         here = f"{field}.sysctls[{index}].name"
         if not sysctl.name:
             faults.append(required(here))
+        elif len(sysctl.name) > SYSCTL_MAX_LENGTH or SYSCTL.fullmatch(sysctl.name) is None:
+            detail = f"must have at most {SYSCTL_MAX_LENGTH} characters and match regex ^{SYSCTL.pattern}$"
+            faults.append(invalid_value(here, sysctl.name, detail))
         elif sysctl.name in seen:
             faults.append(duplicate(here, sysctl.name))
         seen.add(sysctl.name)

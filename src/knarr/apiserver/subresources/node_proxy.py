@@ -27,6 +27,10 @@ DEFAULT_KUBELET_PORT = 10250
 _QUERY_OF_EXEC = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 
 
+MAX_PORT = 65_535
+MAX_PORT_DIGITS = 5
+
+
 class NodeProxy:
     """Carries requests to kubelets, pods and services. ``tls`` holds the server's client certificate for
     kubelets.
@@ -109,13 +113,13 @@ class NodeProxy:
     async def _proxy_target(self, request: Request, path: str) -> Target:
         info = request.info
         path = _with_query(path, request.query.pairs())
-        scheme, name, port = _split_name(info.name)
+        scheme, name, port = _split_name(info.name, info.resource.removesuffix("s"))
         if info.resource == "nodes":
-            return await self._kubelet(name, path, port=int(port) if port else None)
+            return await self._kubelet(name, path, port=_port_number(port) if port else None)
         if info.resource == "pods":
             pod: core.Pod = await self._pods.get(info.namespace, name)
             if not pod.status.podIP:
-                raise service_unavailable(f"pod {name} has no address")
+                raise bad_request("address not allowed")
             host, number = pod.status.podIP, _pod_port(pod, port)
         else:
             host, number = self._services.endpoint(info.namespace, name, port)
@@ -168,21 +172,27 @@ def _container(pod: core.Pod, wanted: str, *, logs: bool) -> str:
     return wanted
 
 
-def _split_name(name: str) -> tuple[str, str, str]:
+def _split_name(name: str, kind: str) -> tuple[str, str, str]:
     """``https:web:443`` is scheme, name and port; ``web:443`` name and port; ``web`` a name."""
     parts = name.split(":")
-    if len(parts) == 1:
-        return "", parts[0], ""
-    if len(parts) == 2:
-        return "", parts[0], parts[1]
-    if len(parts) == 3 and parts[0] in ("http", "https", ""):
-        return parts[0], parts[1], parts[2]
-    raise bad_request(f'invalid name "{name}"')
+    if len(parts) < 3:
+        parts = ["", *parts, ""][:3]
+    if len(parts) > 3 or not parts[1] or parts[0] not in ("http", "https", ""):
+        raise bad_request(f'invalid {kind} request "{name}"')
+    return parts[0], parts[1], parts[2]
+
+
+def _port_number(text: str) -> int:
+    """Raises ``StatusError`` 503 for what cannot be dialled."""
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_PORT_DIGITS and int(text) <= MAX_PORT:
+        return int(text)
+    problem = "invalid port" if text.isdecimal() else "unknown port"
+    raise service_unavailable(f"error trying to reach service: dial tcp: lookup tcp/{text}: {problem}")
 
 
 def _pod_port(pod: core.Pod, wanted: str) -> int:
     if wanted.isdecimal():
-        return int(wanted)
+        return _port_number(wanted)
     ports = [port for container in pod.spec.containers for port in container.ports]
     for port in ports:
         if port.name == wanted and wanted:

@@ -8,16 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api import codec
-from knarr.api import patch as patches
 from knarr.api.autoscaling import v1 as autoscaling
 from knarr.api.errors import bad_request, conflict, invalid, invalid_value
 from knarr.api.meta import v1 as meta
 from knarr.api.selectors import from_label_selector
 from knarr.apiserver import negotiation
 from knarr.apiserver.admission.chain import Attributes
-from knarr.apiserver.decoding import decode_object
+from knarr.apiserver.decoding import check_fields, decode_object
 from knarr.apiserver.endpoints import Endpoint
-from knarr.apiserver.patching import JSON_PATCH, read_patch
+from knarr.apiserver.patching import patched, read_patch
 from knarr.apiserver.request import Request, Response
 
 
@@ -92,18 +91,13 @@ def _reader(endpoint: Endpoint, request: Request) -> Any:
         return lambda current: codec.copy(posted)
     kind, content = read_patch(request)
 
-    def patched(current: autoscaling.Scale) -> autoscaling.Scale:
-        before = codec.to_dict(current)
-        if kind == JSON_PATCH:
-            after = patches.json_patch(before, content)
-        else:
-            after = patches.merge_patch(before, content)
-        try:
-            return codec.decode(autoscaling.Scale, after)
-        except codec.DecodeError as error:
-            raise bad_request(str(error)) from None
+    def change(current: autoscaling.Scale) -> Any:
+        after, scale = patched(current, kind, content)
+        if problem := check_fields(request, autoscaling.Scale, after):
+            raise bad_request(problem)
+        return scale
 
-    return patched
+    return change
 
 
 def _check(scale: autoscaling.Scale, name: str) -> None:
