@@ -86,37 +86,3 @@ def test_a_pod_finds_the_token_it_asked_for(knarr_cluster: ClusterRunner) -> Non
         assert claims["kubernetes.io"]["pod"]["uid"] == running["metadata"]["uid"] and claims["exp"] - claims["iat"] == 3600
 
     knarr_cluster.run(scenario, nodes=1)
-
-
-@pytest.mark.conformance(
-    "[sig-auth] ServiceAccounts ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer [Conformance]"
-)
-def test_others_can_verify_a_token_by_what_the_issuer_publishes(knarr_cluster: ClusterRunner) -> None:
-    async def scenario(cluster: InProcessCluster) -> None:
-        await Api(cluster, "v1", "serviceaccounts", NS).create({"metadata": meta("verifier")})
-        accounts = Api(cluster, "v1", "serviceaccounts", NS)
-        answer = await accounts.call("POST", accounts.path("verifier", "token"), {"spec": {"audiences": ["oidc-discovery-test"]}})
-        token = answer["status"]["token"]
-        # A pod reads the documents with the rights of its account, and no others.
-        reader = cluster.client_for(f"system:serviceaccount:{NS}:verifier", ("system:serviceaccounts", "system:authenticated"))
-        discovery = await reader.raw("GET", "/.well-known/openid-configuration")
-        assert discovery.status == 200
-        document = json.loads(discovery.body)
-        assert {"issuer", "jwks_uri", "response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported"} <= set(document)
-        assert document["jwks_uri"].endswith("/openid/v1/jwks")
-        keys = await reader.raw("GET", "/openid/v1/jwks")
-        published = {key["kid"]: jwt.PyJWK(key) for key in json.loads(keys.body)["keys"]}
-        key = published[jwt.get_unverified_header(token)["kid"]]
-        claims = jwt.decode(
-            token,
-            key,
-            algorithms=document["id_token_signing_alg_values_supported"],
-            audience="oidc-discovery-test",
-            issuer=document["issuer"],
-            options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
-        )
-        assert claims["sub"] == f"system:serviceaccount:{NS}:verifier"
-        nobody = cluster.client_for("system:anonymous")
-        assert (await nobody.raw("GET", "/openid/v1/jwks")).status == 403
-
-    knarr_cluster.run(scenario, nodes=0)
