@@ -48,7 +48,9 @@ REASONS = {
     504: {"Timeout"},
 }
 #: Kinds the server itself follows up on.
-WATCHED = ("customresourcedefinitions", "apiservices")
+WATCHED = ("customresourcedefinitions", "apiservices", "flowschemas", "prioritylevelconfigurations")
+#: Long enough for the server to have written what it writes by itself after a change.
+SETTLE_S = 1.0
 #: What a proxied request to a node without addresses gets, also upstream.
 UNREACHABLE = "Internal error occurred: no preferred addresses found; known addresses: "
 SERVED = [each for each in scheme.all_resources() if each.plural != "componentstatuses"]
@@ -100,6 +102,8 @@ class Session:
                     await self.cluster.store.delete(item.key, expected=None)
 
     async def judge(self, resource: Resource, sent: Sent) -> None:
+        if resource.plural in WATCHED:
+            await self.cluster.sleep(SETTLE_S)
         before = await self.revision()
         # An address is taken before the service is judged, and given back, as upstream does.
         held = await self.contents() if resource.plural == "services" else {}
