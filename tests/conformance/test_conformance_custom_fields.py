@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conformance_api import API_ONLY, APPLY, NS, Api, Object
+from conformance_api import API_ONLY, APPLY, NS, Api, Object, fails
 from test_conformance_fields_and_flow import warnings
 from test_conformance_published_schemas import FREE, GROUP, crd, make
 
@@ -38,6 +38,24 @@ CRON: Object = {
                         },
                     },
                 },
+            },
+        }
+    },
+}
+EMBEDDED: Object = {
+    "type": "object",
+    "x-kubernetes-preserve-unknown-fields": True,
+    "properties": {
+        "spec": {
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {
+                "template": {
+                    "type": "object",
+                    "x-kubernetes-preserve-unknown-fields": True,
+                    "x-kubernetes-embedded-resource": True,
+                    "properties": {"metadata": {"type": "object", "properties": {"name": {"type": "string"}}}},
+                }
             },
         }
     },
@@ -96,6 +114,34 @@ def test_a_field_the_schema_does_not_have_is_refused_by_name(knarr_cluster: Clus
         status, answer, _ = await warnings(cluster, "POST", api.path(), json.dumps(wanted).encode(), fieldValidation="Strict")
         assert status == 400 and 'strict decoding error: unknown field "spec.extraProperty"' in answer["message"]
         assert not await api.exists("mytest")
+
+    knarr_cluster.run(scenario, **API_ONLY)
+
+
+@pytest.mark.conformance(f"{VALIDATION} detect unknown metadata fields in both the root and embedded object of a CR [Conformance]")
+def test_metadata_is_checked_in_a_custom_resource_and_in_what_it_holds(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        api = await noxus(cluster, EMBEDDED)
+        inner = {"apiVersion": "foo/v1", "kind": "Sub", "metadata": {"name": "subobject", "unknownSubMeta": "foo"}, "unknownSub": 1}
+        wanted = of(template=inner, anything={"a": None})
+        wanted["metadata"]["unknownMeta"] = "foo"
+        for status, answer, _ in (
+            await applied(api, wanted),
+            await warnings(cluster, "POST", api.path(), json.dumps(wanted).encode(), fieldValidation="Strict"),
+        ):
+            assert status == 400
+            assert 'unknown field "metadata.unknownMeta"' in answer["message"]
+            assert 'unknown field "spec.template.metadata.unknownSubMeta"' in answer["message"]
+            assert "anything" not in answer["message"] and '"spec.template.unknownSub"' not in answer["message"]
+        assert not await api.exists("mytest")
+        status, answer, warned = await warnings(cluster, "POST", api.path(), json.dumps(wanted).encode(), fieldValidation="Warn")
+        assert status == 201 and "unknownSubMeta" in warned
+        kept = {**inner, "metadata": {"name": "subobject"}}
+        assert answer["spec"] == (await api.get("mytest"))["spec"] == {"template": kept, "anything": {"a": None}}
+        error = await fails(api.patch("mytest", {"spec": {"template": {"kind": None}}}), 422, "Invalid")
+        assert "spec.template.kind: Required value: must not be empty" in str(error)
+        patched = await api.patch("mytest", {"spec": {"template": {"metadata": {"labels": {"a": "b"}}, "unknownSub": 2}}})
+        assert patched["spec"]["template"] == {**kept, "unknownSub": 2, "metadata": {"name": "subobject", "labels": {"a": "b"}}}
 
     knarr_cluster.run(scenario, **API_ONLY)
 

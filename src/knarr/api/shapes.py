@@ -48,7 +48,7 @@ def shape_of(annotation: Any) -> Shape:
         return Shape("list", list, shape_of(get_args(annotation)[0]))
     if origin is dict:
         return Shape("map", dict, shape_of(get_args(annotation)[1]))
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct | FreeForm):
         return Shape("struct", annotation)
     return Shape("leaf", annotation)
 

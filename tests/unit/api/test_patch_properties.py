@@ -34,7 +34,7 @@ def same(left: Any, right: Any) -> bool:
 
 def sorted_deep(value: Any) -> Any:
     if isinstance(value, dict):
-        return sorted((key, sorted_deep(item)) for key, item in value.items())
+        return {key: sorted_deep(value[key]) for key in sorted(value)}
     return [sorted_deep(item) for item in value] if isinstance(value, list) else value
 
 

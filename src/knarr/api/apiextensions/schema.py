@@ -149,6 +149,9 @@ def _object(value: dict[str, Any], schema: Schema, path: str) -> list[FieldError
         faults.append(FieldError("FieldValueInvalid", path, f"Invalid value: {show(value)}: {text}"))
     if schema.maxProperties is not None and len(value) > schema.maxProperties:
         faults.append(too_many(path, len(value), schema.maxProperties))
+    if schema.xKubernetesEmbeddedResource:
+        # What it is it must say itself; its metadata may be left out.
+        faults += [required(f"{path}.{name}", "must not be empty") for name in ("apiVersion", "kind") if not value.get(name)]
     extra = schema.additionalProperties if isinstance(schema.additionalProperties, Schema) else None
     for name, item in value.items():
         child = schema.properties.get(name, extra)

@@ -3,7 +3,8 @@ are, at C speed.
 
 Each object with properties becomes a struct, built once per version of a definition. Everything is optional
 and None when absent, for a custom resource has no zero values.
-``x-kubernetes-preserve-unknown-fields`` and embedded resources stay plain data; at the root it makes a ``FreeForm``.
+``x-kubernetes-preserve-unknown-fields`` leaves plain data where nothing is named, else it makes a ``FreeForm``. An embedded resource has
+typed metadata.
 
 Neighbours: ``schema`` sets defaults and judges what types cannot say; ``custom`` puts both behind a resource.
 """
@@ -47,12 +48,14 @@ def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProp
         namespace={"FACTS": facts},
         module=__name__,
     )
-    if not schema.xKubernetesPreserveUnknownFields:
-        return built
-    # Named fields come under their rules all the same; what has no name is kept.
+    return _free_form(kind, built, facts) if schema.xKubernetesPreserveUnknownFields else built
+
+
+def _free_form(name: str, built: Any, facts: dict[str, FieldFacts]) -> Any:
+    """Named fields come under their rules all the same; what has no name is kept."""
     fields = (*built.__struct_fields__, "_rest")
     namespace = {"__slots__": (), "__module__": __name__, "KNOWN": built, "FACTS": facts}
-    return type(kind, (FreeForm,), {**namespace, "__struct_fields__": fields})
+    return type(name, (FreeForm,), {**namespace, "__struct_fields__": fields})
 
 
 _OWN = ("apiVersion", "kind", "metadata")
@@ -82,20 +85,12 @@ def _members(
 def _type(name: str, schema: apiextensions.JSONSchemaProps) -> Any:
     if schema.xKubernetesIntOrString:
         return int | str
-    if schema.xKubernetesPreserveUnknownFields or schema.xKubernetesEmbeddedResource:
+    named = schema.properties or schema.xKubernetesEmbeddedResource
+    if schema.xKubernetesPreserveUnknownFields and not named:
         return Any
     if schema.type == "object":
-        if schema.properties:
-            members, facts = _members(name, schema.properties)
-            return msgspec.defstruct(
-                name,
-                members,
-                bases=(Struct,),
-                kw_only=True,
-                omit_defaults=True,
-                namespace={"FACTS": facts},
-                module=__name__,
-            )
+        if named:
+            return _object(name, schema)
         if isinstance(schema.additionalProperties, apiextensions.JSONSchemaProps):
             return dict[str, _type(name, schema.additionalProperties)]  # type: ignore[misc]
         return dict[str, Any] if schema.additionalProperties else _empty(name)
@@ -104,6 +99,27 @@ def _type(name: str, schema: apiextensions.JSONSchemaProps) -> Any:
         element = _type(name, items) if isinstance(items, apiextensions.JSONSchemaProps) else Any
         return list[element]  # type: ignore[valid-type]
     return _SCALARS.get(schema.type, Any)
+
+
+def _object(name: str, schema: apiextensions.JSONSchemaProps) -> Any:
+    embedded = schema.xKubernetesEmbeddedResource
+    properties = schema.properties
+    if embedded:
+        properties = {field: inner for field, inner in properties.items() if field not in _OWN}
+    members, facts = _members(name, properties)
+    if embedded:
+        own = (("apiVersion", str), ("kind", str), ("metadata", meta.ObjectMeta))
+        members = [*((field, kind | None, None) for field, kind in own), *members]
+    built = msgspec.defstruct(
+        name,
+        members,
+        bases=(Struct,),
+        kw_only=True,
+        omit_defaults=True,
+        namespace={"FACTS": facts},
+        module=__name__,
+    )
+    return _free_form(name, built, facts) if schema.xKubernetesPreserveUnknownFields else built
 
 
 def _empty(name: str) -> Any:
