@@ -85,3 +85,15 @@ class TaskSet:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(tasks)
+
+
+async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all side by side until the first has ended, however it did; the others end with it."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,15 +5,13 @@ Upstream's counterpart is ``apimachinery/pkg/util/proxy/streamtunnel.go``.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 from knarr.apiserver.request import Request
 from knarr.apiserver.streaming.backend import Backend, Refused, connect
 from knarr.apiserver.streaming.offers import PORT_FORWARD_PREFIX
 from knarr.apiserver.streaming.websocket import WebSocket
 from knarr.apiserver.subresources.forwarding import Target
 from knarr.kit.log import get_logger
+from knarr.kit.tasks import until_one_ends
 from knarr.kit.tunnel import UpgradedConnection
 
 __all__ = ["tunnel"]
@@ -46,11 +44,4 @@ async def _carry(socket: WebSocket, backend: Backend) -> None:
         while data := await backend.read():
             await socket.send(data)
 
-    up, down = asyncio.ensure_future(upwards()), asyncio.ensure_future(downwards())
-    try:
-        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (up, down):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(up, down, return_exceptions=True)
+    await until_one_ends(upwards(), downwards())

@@ -9,8 +9,6 @@ Upstream's counterpart is ``apimachinery/pkg/util/proxy/streamtranslator.go``.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 
 from knarr.api import codec
@@ -21,6 +19,7 @@ from knarr.apiserver.streaming.offers import REMOTE_COMMAND
 from knarr.apiserver.streaming.spdy import Ended, SpdyClient, SpdyError
 from knarr.apiserver.streaming.websocket import WebSocket
 from knarr.apiserver.subresources.forwarding import Target
+from knarr.kit.tasks import until_one_ends
 from knarr.kit.tunnel import UpgradedConnection
 
 __all__ = ["Streams", "streams_of", "translate"]
@@ -79,14 +78,7 @@ class _Session:
 
     async def run(self) -> None:
         await self._flush()
-        up, down = asyncio.ensure_future(self._upwards()), asyncio.ensure_future(self._downwards())
-        try:
-            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (up, down):
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(up, down, return_exceptions=True)
+        await until_one_ends(self._upwards(), self._downwards())
 
     async def _flush(self) -> None:
         if data := self._spdy.data_to_send():
