@@ -177,8 +177,53 @@ VALID: dict[str, Object] = {
         "spec": {"attacher": "example.com", "nodeName": "n", "source": {"persistentVolumeName": "x"}}
     },
     "volumeattributesclasses.storage.k8s.io": {"driverName": "example.com", "parameters": {"a": "b"}},
+    "widgets.fuzz.example.com": {"spec": {"size": 1, "template": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "more": [1]}}},
     "certificatesigningrequests.certificates.k8s.io": {
         "spec": {"request": _signing_request(), "signerName": "example.com/signer", "usages": ["client auth"]}
+    },
+}
+
+
+def _typed(kind: str, **more: Any) -> Object:
+    return {"type": kind, **more}
+
+
+_INNER = {"x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+_WIDGET = {
+    "size": _typed("integer", minimum=0, default=3),
+    "name": _typed("string", maxLength=9),
+    "parts": _typed("array", items=_typed("object", properties={"name": _typed("string"), "on": _typed("boolean")}, required=["name"])),
+    "labels": _typed("object", additionalProperties=_typed("string")),
+    "port": {"x-kubernetes-int-or-string": True},
+    "template": _typed("object", **_INNER),
+    "free": _typed("object", **{"x-kubernetes-preserve-unknown-fields": True}),
+}
+#: A custom resource with everything a schema can say of a type.
+DEFINITION: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.fuzz.example.com"},
+    "spec": {
+        "group": "fuzz.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}},
+                "schema": {
+                    "openAPIV3Schema": _typed(
+                        "object",
+                        properties={
+                            "spec": _typed("object", properties=_WIDGET),
+                            "status": _typed("object", properties={"size": _typed("integer")}),
+                        },
+                    )
+                },
+            }
+        ],
     },
 }
 

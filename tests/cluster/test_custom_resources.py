@@ -256,3 +256,30 @@ def test_a_kind_whose_schema_has_no_status_takes_an_update_of_it_and_keeps_nothi
         assert status == 200 and "status" not in held
 
     knarr_cluster.run(scenario, nodes=0)
+
+
+def test_a_custom_resource_is_scaled_where_its_definition_says(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        places = "scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.count, labelSelectorPath: .status.selector}"
+        scalable = DEFINITION.replace("subresources: {status: {}}", f"subresources: {{status: {{}}, {places}}}")
+        scalable = scalable.replace("phase: {type: string}", "phase: {type: string}, count: {type: integer}, selector: {type: string}")
+        await cluster.apply(scalable)
+
+        async def served() -> bool:
+            return (await cluster.client.raw("GET", PATH)).status == 200
+
+        await cluster.wait_for(served)
+        tab = {"metadata": {"name": "one"}, "spec": {"cronSpec": "* * * * */5", "replicas": 2}}
+        await send(cluster, "POST", PATH, tab)
+        status = {"status": {"count": 1, "selector": "app=one"}}
+        await send(cluster, "PATCH", f"{PATH}/one/status", status, "application/merge-patch+json")
+        _, scale = await send(cluster, "GET", f"{PATH}/one/scale", None)
+        assert (scale["kind"], scale["spec"], scale["status"]) == ("Scale", {"replicas": 2}, {"replicas": 1, "selector": "app=one"})
+        code, scale = await send(cluster, "PATCH", f"{PATH}/one/scale", {"spec": {"replicas": 5}}, "application/merge-patch+json")
+        assert code == 200 and scale["spec"] == {"replicas": 5}
+        _, held = await send(cluster, "GET", f"{PATH}/one", None)
+        assert held["spec"]["replicas"] == 5 and held["metadata"]["generation"] == 2
+        code, refused = await send(cluster, "PATCH", f"{PATH}/one/scale", {"spec": {"replicas": 50}}, "application/merge-patch+json")
+        assert code == 422 and "spec.replicas" in refused["message"]
+
+    knarr_cluster.run(scenario, nodes=0, controllers=False, scheduler=False)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from knarr.api import codec
+from knarr.api.apiextensions import v1 as apiextensions
+from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.autoscaling import v1 as autoscaling
-from knarr.api.errors import bad_request, conflict, invalid, invalid_value
+from knarr.api.errors import bad_request, conflict, internal_error, invalid, invalid_value
 from knarr.api.meta import v1 as meta
 from knarr.api.selectors import from_label_selector
 from knarr.apiserver import negotiation
@@ -21,12 +23,70 @@ from knarr.apiserver.request import Request, Response
 
 
 def scale_of(obj: Any) -> autoscaling.Scale:
-    """The scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController."""
+    """The scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController, or of a custom resource whose definition
+    says where its size stands. Raises ``StatusError`` 500 for one that has none.
+    """
+    custom: CustomResource | None = getattr(type(obj), "CUSTOM", None)
+    if custom is not None:
+        spec, status, text = _custom_sizes(custom, obj)
+        return _scale(obj, spec, status, text)
     selector = obj.spec.selector
     if isinstance(selector, meta.LabelSelector):
         text = str(from_label_selector(selector))
     else:
         text = ",".join(f"{key}={value}" for key, value in sorted((selector or {}).items()))
+    return _scale(obj, obj.spec.replicas or 0, obj.status.replicas or 0, text)
+
+
+def _custom_sizes(custom: CustomResource, obj: Any) -> tuple[int, int, str]:
+    """Wanted size, size and selector of a custom resource."""
+    paths = _paths(custom)
+    data = codec.to_dict(obj)
+    size = _at(data, paths.specReplicasPath)
+    if size is None:
+        raise internal_error(f'the spec replicas field "{paths.specReplicasPath}" does not exist')
+    now = _at(data, paths.statusReplicasPath) or 0
+    selector = _at(data, paths.labelSelectorPath or "") or ""
+    for path, value, kind in (
+        (paths.specReplicasPath, size, int),
+        (paths.statusReplicasPath, now, int),
+        (paths.labelSelectorPath, selector, str),
+    ):
+        if type(value) is not kind:
+            raise internal_error(f"{path} accessor error: {value} is of the type {type(value).__name__}, expected {kind.__name__}")
+    return size, now, selector
+
+
+def _paths(custom: CustomResource) -> apiextensions.CustomResourceSubresourceScale:
+    subresources = custom.version_spec.subresources
+    assert subresources is not None and subresources.scale is not None, "only what has a scale is asked for it"
+    return subresources.scale
+
+
+def _at(data: Any, path: str) -> Any:
+    """What stands at a path like ``.spec.replicas``; None for nothing."""
+    found = data if path else None
+    for part in path.removeprefix(".").split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _resized(obj: Any, replicas: int) -> Any:
+    """The object with another wanted size."""
+    custom: CustomResource | None = getattr(type(obj), "CUSTOM", None)
+    if custom is None:
+        obj.spec.replicas = replicas
+        return obj
+    data = codec.to_dict(obj)
+    *above, last = _paths(custom).specReplicasPath.removeprefix(".").split(".")
+    place = data
+    for part in above:
+        place = place.setdefault(part, {})
+    place[last] = replicas
+    return codec.from_dict(type(obj), data)
+
+
+def _scale(obj: Any, spec: int, status: int, selector: str) -> autoscaling.Scale:
     metadata = obj.metadata
     return autoscaling.Scale(
         metadata=meta.ObjectMeta(
@@ -36,8 +96,8 @@ def scale_of(obj: Any) -> autoscaling.Scale:
             resourceVersion=metadata.resourceVersion,
             creationTimestamp=metadata.creationTimestamp,
         ),
-        spec=autoscaling.ScaleSpec(replicas=obj.spec.replicas or 0),
-        status=autoscaling.ScaleStatus(replicas=obj.status.replicas or 0, selector=text),
+        spec=autoscaling.ScaleSpec(replicas=spec),
+        status=autoscaling.ScaleStatus(replicas=status, selector=selector),
     )
 
 
@@ -74,8 +134,7 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
         _check(scale, info.name)
         if scale.metadata.resourceVersion not in ("", current.metadata.resourceVersion):
             raise conflict(registry.resource.group, registry.resource.plural, info.name)
-        current.spec.replicas = scale.spec.replicas
-        return current
+        return _resized(current, scale.spec.replicas)
 
     result = await registry.update(
         context, info.namespace, info.name, mutate, subresource="scale", admit=admit
