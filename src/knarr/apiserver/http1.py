@@ -54,6 +54,8 @@ log = get_logger("http")
 MAX_HEAD_BYTES = 64 * 1024
 #: Requests a client may send before the first is answered; beyond that its connection is not read from.
 MAX_WAITING = 16
+#: A length with more digits than this is as good as any that is too large.
+MAX_LENGTH_DIGITS = 12
 HEAD_TIMEOUT_S = 32.0
 BODY_TIMEOUT_S = 60.0
 KEEPALIVE_S = 180.0
@@ -142,6 +144,7 @@ class Connection(asyncio.Protocol):
         # The request being read.
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._read: dict[str, str] = {}
         self._head_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -234,7 +237,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
-        self._count_head(len(name) + len(value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._count_head(0)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -243,13 +248,20 @@ class Connection(asyncio.Protocol):
             raise httptools.HttpParserError("head too large")
 
     def on_headers_complete(self) -> None:
+        name_of = self._shared.name
+        headers: dict[str, str] = {}
         for name, value in self._headers:
-            lower = self._shared.name(name)
-            if lower == "content-length" and value.isdigit() and int(value) > MAX_BODY_BYTES:
-                self._too_large()
-            elif lower == "expect" and value.lower() == b"100-continue" and not self._waiting and not self._task:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._deadline_s = self._shared.clock.monotonic_s() + BODY_TIMEOUT_S
+            lower, text = name_of(name), value.decode("utf-8", "surrogateescape")
+            # Lines of one name are one list, but for those whose values may hold a comma.
+            headers[lower] = f"{headers[lower]},{text}" if lower in headers else text
+        self._read = headers
+        size = headers.get("content-length", "")
+        if size.isdecimal() and int(size[:MAX_LENGTH_DIGITS]) > MAX_BODY_BYTES:
+            self._too_large()
+        if headers.get("expect", "").lower() == "100-continue" and not self._waiting and not self._task:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if size or "transfer-encoding" in headers:
+            self._deadline_s = self._shared.clock.monotonic_s() + BODY_TIMEOUT_S
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -276,19 +288,14 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _request(self) -> Request:
-        headers: dict[str, str] = {}
-        for name, value in self._headers:
-            lower = self._shared.name(name)
-            text = value.decode("utf-8", "surrogateescape")
-            # Lines of one name are one list, but for those whose values may hold a comma.
-            headers[lower] = f"{headers[lower]},{text}" if lower in headers else text
+        headers = self._read
         target = self._url.decode("latin-1")
         if not target.startswith("/"):
             # A proxy's form: the whole URL.
             parts = urlsplit(target)
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         path, marked, query = target.partition("?")
-        upgrading = "upgrade" in headers.get("connection", "").lower()
+        upgrading = "connection" in headers and "upgrade" in headers["connection"].lower()
         request = Request(
             method=self._parser.get_method().decode("latin-1"),
             path=unquote(path) if "%" in path else path,
