@@ -203,6 +203,31 @@ def _scopes(change: Change) -> list[Scope]:
     return scopes
 
 
+class _Alarm:
+    """Wakes a watch at its next moment. One timer a moment, however many events come before it: a timeout around each
+    wait costs more than an event does.
+    """
+
+    __slots__ = ("_timer", "_wake")
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        self._wake = wake
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, delay_s: float) -> None:
+        """Unless it is set already: moments only move when one has come."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake.set()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 async def stream(
     watcher: Watcher,
     dispatcher: Dispatcher,
@@ -220,6 +245,7 @@ async def stream(
     """
     duration_s = timeout_s or MIN_WATCH_S * (1 + chance.uniform(0, 1))
     end_s = clock.monotonic_s() + duration_s
+    alarm = _Alarm(watcher.wake)
     next_bookmark_s = clock.monotonic_s() + BOOKMARK_PERIOD_S
     try:
         while not watcher.overflowed and not stopping.is_set():
@@ -238,11 +264,8 @@ async def stream(
                 yield bookmark(dispatcher.told(hub.revision))
                 continue
             watcher.wake.clear()
-            wait_s = (end_s if bookmark is None else min(end_s, next_bookmark_s)) - now_s
-            try:
-                async with asyncio.timeout(wait_s):
-                    await watcher.wake.wait()
-            except TimeoutError:
-                pass
+            alarm.set((end_s if bookmark is None else min(end_s, next_bookmark_s)) - now_s)
+            await watcher.wake.wait()
     finally:
+        alarm.cancel()
         dispatcher.remove(watcher)
