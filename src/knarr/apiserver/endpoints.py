@@ -76,19 +76,10 @@ class Endpoint:
         if dry_run and dry_run != ["All"]:
             kind = OPTIONS.get(request.method, "CreateOptions")
             raise invalid("meta.k8s.io", kind, "", [not_supported("dryRun", dry_run, ("All",))])
-        return Context(
-            user=request.user,
-            clock=self._env.clock,
-            chance=self._env.chance,
-            namespace=request.info.namespace,
-            dry_run=bool(dry_run),
-            warnings=request.warnings,
-            audit_annotations=request.audit_annotations,
-            field_manager=manager_name(
-                request.query.get("fieldManager"), request.headers.get("user-agent", "")
-            ),
-            query=request.query,
-        )
+        context = Context.of(request, self._env.clock, self._env.chance)
+        agent = request.headers.get("user-agent", "")
+        context.field_manager = manager_name(request.query.get("fieldManager"), agent)
+        return context
 
     async def handle(self, request: Request) -> Response:
         """One of the verbs on the resource itself."""

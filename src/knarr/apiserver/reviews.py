@@ -59,15 +59,7 @@ class Reviews:
         if output.form != negotiation.JSON:
             raise no_table(resource.group, resource.plural)
         review = decode_object(request, resource, resource.type)
-        context = Context(
-            user=request.user,
-            clock=self._clock,
-            chance=self._chance,
-            namespace=request.info.namespace,
-            dry_run="All" in request.query.all("dryRun"),
-            warnings=request.warnings,
-            query=request.query,
-        )
+        context = Context.of(request, self._clock, self._chance)
         namespace = request.info.namespace
         attributes = Attributes("CREATE", resource, context, namespace, review.metadata.name, obj=review)
         review = await self._admission.admit(attributes)

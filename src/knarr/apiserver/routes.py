@@ -147,16 +147,7 @@ class SubresourceRoutes:
         return await endpoint.registry.admission.admit(attributes)
 
     def _context(self, request: Request) -> Context:
-        return Context(
-            user=request.user,
-            clock=self._clock,
-            chance=self._chance,
-            namespace=request.info.namespace,
-            dry_run="All" in request.query.all("dryRun"),
-            warnings=request.warnings,
-            audit_annotations=request.audit_annotations,
-            query=request.query,
-        )
+        return Context.of(request, self._clock, self._chance)
 
     def _read(self, request: Request, kind: type[Any]) -> Any:
         try:

@@ -17,8 +17,8 @@ from knarr.api.discovery import v1 as discovery
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.owners import controller_reference
-from knarr.controllers.endpoint_slices import MANAGED_BY_LABEL, SERVICE_LABEL
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
+from knarr.controllers.service_slices import MANAGED_BY_LABEL, SERVICE_LABEL, ServiceSlices
 
 __all__ = ["MANAGER", "MAX_ENDPOINTS_PER_SUBSET", "EndpointSliceMirroringController", "mirrored"]
 
@@ -38,13 +38,7 @@ class EndpointSliceMirroringController(Controller):
         super().__init__(context)
         self._endpoints = self.watch(core.Endpoints)
         self._services = self.watch(core.Service)
-        self._slices = self.lister(discovery.EndpointSlice)
-        self.informer(discovery.EndpointSlice).add_handler(self._slice_changed)
-
-    def _slice_changed(self, event: str, old: Any, new: Any) -> None:
-        for each in (old, new):
-            if each is not None and each.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER:
-                self.queue.add((each.metadata.namespace, each.metadata.labels.get(SERVICE_LABEL, "")))
+        self._slices = ServiceSlices(self, MANAGER)
 
     async def reconcile(self, key: Key) -> None:
         endpoints, service = self._endpoints.get(*key), self._services.get(*key)
@@ -55,7 +49,7 @@ class EndpointSliceMirroringController(Controller):
 
     async def _write(self, key: Key, wanted: list[discovery.EndpointSlice]) -> None:
         """Make the slices that are there say what is wanted: one that has the same ports is changed, not replaced."""
-        held = [each for each in self._slices.list(key[0]) if _is_mirror_of(each, key[1]) and not each.metadata.deletionTimestamp]
+        held = [each for each in self._slices.of(key) if not each.metadata.deletionTimestamp]
         for each in wanted:
             same = next((old for old in held if (old.addressType, old.ports) == (each.addressType, each.ports)), None)
             if same is None:
@@ -85,11 +79,6 @@ def _is_mirrored(endpoints: core.Endpoints, service: core.Service) -> bool:
     metadata = endpoints.metadata
     held_for_itself = metadata.labels.get(SKIP_LABEL) == "true" or LEADER_ANNOTATION in metadata.annotations
     return not held_for_itself and not service.spec.selector and metadata.deletionTimestamp is None
-
-
-def _is_mirror_of(each: discovery.EndpointSlice, name: str) -> bool:
-    labels = each.metadata.labels
-    return labels.get(MANAGED_BY_LABEL) == MANAGER and labels.get(SERVICE_LABEL) == name
 
 
 def _content(each: discovery.EndpointSlice) -> tuple[Any, ...]:

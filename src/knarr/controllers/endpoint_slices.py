@@ -9,8 +9,7 @@ Upstream's counterpart is ``staging/src/k8s.io/endpointslice``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from knarr.api import codec, conditions
 from knarr.api.core import v1 as core
@@ -29,10 +28,9 @@ from knarr.controllers.service_pods import (
     reference,
     resolve_ports,
 )
+from knarr.controllers.service_slices import MANAGED_BY_LABEL, SERVICE_LABEL, ServiceSlices
 
 MAX_ENDPOINTS = 100
-SERVICE_LABEL = "kubernetes.io/service-name"
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 _NOT_COPIED = (SERVICE_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL)
@@ -44,22 +42,11 @@ class EndpointSliceController(ServicePodsController):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._nodes = self.lister(core.Node)
-        self._slices = self.lister(discovery.EndpointSlice)
-        self._slices.add_index("service", _file_by_service)
-        self.informer(discovery.EndpointSlice).add_handler(self._slice_changed)
-
-    def _slice_changed(self, event: str, old: Any, new: Any) -> None:
-        for each in (old, new):
-            if each is not None and each.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER:
-                self.queue.add((each.metadata.namespace, each.metadata.labels.get(SERVICE_LABEL, "")))
+        self._slices = ServiceSlices(self, MANAGER)
 
     async def reconcile(self, key: Key) -> None:
         service = self._services.get(*key)
-        held = [
-            each
-            for each in self._slices.by_index("service", "/".join(key))
-            if each.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER
-        ]
+        held = self._slices.of(key)
         pods = self.pods_of(service) if service is not None else None
         if service is None or pods is None:
             # The garbage collector removes a deleted service's slices; a changed one's are removed here.
@@ -141,11 +128,6 @@ class EndpointSliceController(ServicePodsController):
         await self.client.delete(
             discovery.EndpointSlice, name, namespace=namespace, uid=held.metadata.uid, missing_ok=True
         )
-
-
-def _file_by_service(each: discovery.EndpointSlice) -> Iterable[str]:
-    name = each.metadata.labels.get(SERVICE_LABEL)
-    return (f"{each.metadata.namespace}/{name}",) if name else ()
 
 
 def group_endpoints(

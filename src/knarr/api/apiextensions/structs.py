@@ -39,8 +39,13 @@ def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProp
     ]
     own, facts = _members(kind, {k: v for k, v in schema.properties.items() if k not in _OWN})
     members += own
+    return _made(kind, members, facts, schema)
+
+
+def _made(name: str, members: list[Any], facts: dict[str, FieldFacts], schema: apiextensions.JSONSchemaProps) -> Any:
+    """The struct, or its ``FreeForm`` where what is not named is kept."""
     built = msgspec.defstruct(
-        kind,
+        name,
         members,
         bases=(Struct,),
         kw_only=True,
@@ -48,7 +53,7 @@ def build_type(kind: str, api_version: str, schema: apiextensions.JSONSchemaProp
         namespace={"FACTS": facts},
         module=__name__,
     )
-    return _free_form(kind, built, facts) if schema.xKubernetesPreserveUnknownFields else built
+    return _free_form(name, built, facts) if schema.xKubernetesPreserveUnknownFields else built
 
 
 def _free_form(name: str, built: Any, facts: dict[str, FieldFacts]) -> Any:
@@ -110,16 +115,7 @@ def _object(name: str, schema: apiextensions.JSONSchemaProps) -> Any:
     if embedded:
         own = (("apiVersion", str), ("kind", str), ("metadata", meta.ObjectMeta))
         members = [*((field, kind | None, None) for field, kind in own), *members]
-    built = msgspec.defstruct(
-        name,
-        members,
-        bases=(Struct,),
-        kw_only=True,
-        omit_defaults=True,
-        namespace={"FACTS": facts},
-        module=__name__,
-    )
-    return _free_form(name, built, facts) if schema.xKubernetesPreserveUnknownFields else built
+    return _made(name, members, facts, schema)
 
 
 def _empty(name: str) -> Any:

@@ -28,8 +28,8 @@ from knarr.api.cel.calls import (
     select_other,
     ternary,
 )  # fmt: skip
-from knarr.api.cel.errors import CostExceeded, EvaluationError, no_such_key, no_such_overload
-from knarr.api.cel.loops import compile_loop, compile_optional_map
+from knarr.api.cel.errors import EvaluationError, no_such_key
+from knarr.api.cel.loops import compile_loop, compile_optional_map, decided
 from knarr.api.cel.operators import BINARY, negate
 from knarr.api.cel.signatures import Functions
 from knarr.api.cel.syntax import (
@@ -163,22 +163,7 @@ class Compiler:
         codes = [code for code, _ in compiled]
 
         def logic(slots: Slots) -> bool:
-            error: EvaluationError | None = None
-            for code in codes:
-                try:
-                    value = code(slots)
-                except CostExceeded:
-                    raise
-                except EvaluationError as raised:
-                    error = error or raised
-                    continue
-                if value is decisive:
-                    return bool(decisive)
-                if type(value) is not bool:
-                    error = error or no_such_overload()
-            if error is not None:
-                raise error
-            return not decisive
+            return decided(codes, slots, decisive=decisive)
 
         return logic, sum(cost for _, cost in compiled)
 

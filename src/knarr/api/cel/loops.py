@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from knarr.api.cel.calls import Code, Slots
     from knarr.api.cel.compiler import Compiler
 
-__all__ = ["compile_loop", "compile_optional_map"]
+__all__ = ["compile_loop", "compile_optional_map", "decided"]
 
 
 def compile_loop(compiler: Compiler, node: Loop) -> tuple[Code, int]:
@@ -58,25 +58,30 @@ def _rounds(over: Code, slots_of: list[int], cost: int) -> Rounds:
     return rounds
 
 
+def decided(codes: Iterable[Code], slots: Slots, *, decisive: bool) -> bool:
+    """Whether one of them is ``decisive``, which ends it; an error counts only if none is. Raises ``EvaluationError``."""
+    error: EvaluationError | None = None
+    for code in codes:
+        try:
+            value = code(slots)
+        except CostExceeded:
+            raise
+        except EvaluationError as raised:
+            error = error or raised
+            continue
+        if value is decisive:
+            return bool(decisive)
+        if type(value) is not bool:
+            error = error or no_such_overload()
+    if error is not None:
+        raise error
+    return not decisive
+
+
 def _decided_by(decisive: bool) -> Callable[..., Code]:
     def make(rounds: Rounds, condition: Code | None, body: Code, slots_of: list[int]) -> Code:
         def quantify(slots: Slots) -> bool:
-            error: EvaluationError | None = None
-            for _ in rounds(slots):
-                try:
-                    value = body(slots)
-                except CostExceeded:
-                    raise
-                except EvaluationError as raised:
-                    error = error or raised
-                    continue
-                if value is decisive:
-                    return bool(decisive)
-                if type(value) is not bool:
-                    error = error or no_such_overload()
-            if error is not None:
-                raise error
-            return not decisive
+            return decided((body for _ in rounds(slots)), slots, decisive=decisive)
 
         return quantify
 

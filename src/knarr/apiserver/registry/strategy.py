@@ -17,7 +17,7 @@ from typing import Any
 from knarr.api import codec
 from knarr.api.errors import FieldError
 from knarr.api.scheme import Resource
-from knarr.apiserver.request import Query, UserInfo
+from knarr.apiserver.request import Query, Request, UserInfo
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 
@@ -46,6 +46,20 @@ class Context:
     """The request's query; None for what the server does by itself."""
     audit_annotations: dict[str, str] = field(default_factory=dict)
     """What admission has to say in the audit log."""
+
+    @classmethod
+    def of(cls, request: Request, clock: Clock, chance: Chance) -> Context:
+        """What a request brings; its warnings and annotations are the request's own lists."""
+        return cls(
+            user=request.user,
+            clock=clock,
+            chance=chance,
+            namespace=request.info.namespace,
+            dry_run="All" in request.query.all("dryRun"),
+            warnings=request.warnings,
+            audit_annotations=request.audit_annotations,
+            query=request.query,
+        )
 
     def warn(self, text: str) -> None:
         """Tell the client, once, in an answer's header; what no header can carry is not told, as upstream."""
