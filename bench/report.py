@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import statistics
@@ -18,7 +19,10 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.kubeconfig import Credentials
 
-__all__ = ["arguments", "client", "fresh_cluster", "measured_cluster", "table"]
+__all__ = ["ROWS_FILE", "arguments", "client", "fresh_cluster", "measured_cluster", "table"]
+
+#: Names a file to which each figure is also written: a JSON line of its name, its median and its unit.
+ROWS_FILE = "KNARR_BENCH_ROWS"
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -38,6 +42,10 @@ def table(title: str, rows: Sequence[tuple[str, Sequence[float], str]]) -> None:
         spread = f"   ({min(values):,.2f} to {max(values):,.2f}, {len(values)} runs)" if len(values) > 1 else ""
         print(f"  {name:<{width}}  {statistics.median(values):>12,.2f} {unit}{spread}")
     sys.stdout.flush()
+    if ROWS_FILE in os.environ:
+        lines = [json.dumps((name, statistics.median(values), unit)) for name, values, unit in rows]
+        with Path(os.environ[ROWS_FILE]).open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
 
 
 def client(credentials: Credentials) -> Client:

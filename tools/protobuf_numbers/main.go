@@ -30,8 +30,10 @@ import (
 	resource "k8s.io/api/resource/v1"
 	scheduling "k8s.io/api/scheduling/v1"
 	storage "k8s.io/api/storage/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiregistration "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 type row []any
@@ -46,6 +48,8 @@ func name(t reflect.Type) string {
 var special = map[string]string{
 	"meta/v1.Time": "time", "meta/v1.MicroTime": "time", "meta/v1.Duration": "duration", "api/resource.Quantity": "quantity",
 	"util/intstr.IntOrString": "intstr", "pkg/runtime.RawExtension": "raw", "meta/v1.FieldsV1": "raw",
+	"apiextensions/v1.JSON": "raw", "apiextensions/v1.JSONSchemaPropsOrBool": "schemaOrBool",
+	"apiextensions/v1.JSONSchemaPropsOrArray": "schemaOrArray", "apiextensions/v1.JSONSchemaPropsOrStringArray": "schemaOrStrings",
 }
 
 func kind(t reflect.Type) string {
@@ -136,7 +140,7 @@ func main() {
 		autoscaling1.AddToScheme, autoscaling2.AddToScheme, batch.AddToScheme, certificates.AddToScheme,
 		coordination.AddToScheme, core.AddToScheme, discovery.AddToScheme, events.AddToScheme, flowcontrol.AddToScheme,
 		networking.AddToScheme, node.AddToScheme, policy.AddToScheme, rbac.AddToScheme, resource.AddToScheme,
-		scheduling.AddToScheme, storage.AddToScheme,
+		scheduling.AddToScheme, storage.AddToScheme, apiextensions.AddToScheme, apiregistration.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err)

@@ -187,6 +187,11 @@ def bad_request(message: str) -> StatusError:
     return _error(400, "BadRequest", message)
 
 
+def untyped_patch(text: str) -> StatusError:
+    """500: what is applied does not fit its kind. Upstream has no reason of its own for it."""
+    return StatusError(meta.Status(status="Failure", message=text, code=500))
+
+
 def patch_rejected() -> StatusError:
     """A JSON patch did not apply."""
     return _error(422, "Invalid", "the server rejected our request due to an error in our request")

@@ -49,11 +49,18 @@ def check_metadata(metadata: meta.ObjectMeta, *, namespaced: bool, name: NameChe
         faults += check_annotations("metadata.annotations", metadata.annotations)
     if metadata.ownerReferences:
         faults += _check_owners(metadata.ownerReferences)
-    for index, finalizer in enumerate(metadata.finalizers):
+    if metadata.finalizers:
+        faults += _check_finalizers(metadata.finalizers)
+    return faults
+
+
+def _check_finalizers(finalizers: list[str]) -> list[FieldError]:
+    faults: list[FieldError] = []
+    for index, finalizer in enumerate(finalizers):
         faults += each(f"metadata.finalizers[{index}]", finalizer, names.qualified_name(finalizer))
-    if {"orphan", "foregroundDeletion"} <= set(metadata.finalizers):
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
         text = "finalizer object conflict: orphan and foregroundDeletion cannot both be set"
-        faults.append(invalid_value("metadata.finalizers", metadata.finalizers, text))
+        faults.append(invalid_value("metadata.finalizers", finalizers, text))
     return faults
 
 

@@ -226,7 +226,31 @@ def _raw(data: bytes) -> Any:
         raise DecodeError("", str(error)) from None
 
 
+def _schema_or_bool(data: bytes) -> Any:
+    return _schema(data, 2) or bool(_numbers(data).get(1, 0))
+
+
+def _schema_or_array(data: bytes) -> Any:
+    return _schema(data, 1) or [_message(item, _SCHEMA, 1) for item in _all(data, 2)]
+
+
+def _schema_or_strings(data: bytes) -> Any:
+    return _schema(data, 1) or [item.decode() for item in _all(data, 2)]
+
+
+def _schema(data: bytes, number: int) -> dict[str, Any] | None:
+    return next((_message(item, _SCHEMA, 1) for item in _all(data, number)), None)
+
+
+def _all(data: bytes, number: int) -> list[bytes]:
+    return [value for at, value in _walk(data) if at == number and isinstance(value, bytes)]
+
+
+_SCHEMA = "apiextensions/v1.JSONSchemaProps"
 _SPECIAL = {
+    "schemaOrBool": _schema_or_bool,
+    "schemaOrArray": _schema_or_array,
+    "schemaOrStrings": _schema_or_strings,
     "time": _time,
     "quantity": lambda data: _text(data, 1) or "0",
     "intstr": _int_or_string,

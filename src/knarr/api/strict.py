@@ -33,7 +33,10 @@ def strict_errors(cls: type[msgspec.Struct], data: bytes) -> list[str]:
     # A quotation mark may also be written by its number, and then counting them proves nothing.
     if b"\\u" not in data and data.count(b'"') == encode(parsed).count(b'"'):
         return unknown
-    return [f'duplicate field "{path}"' for path in duplicate_fields(data)] + unknown
+    if hasattr(cls, "CUSTOM"):
+        # Upstream prunes a custom resource after it has read it.
+        return [f'duplicate field "{path}"' for path in duplicate_fields(data)] + unknown
+    return _in_order(cls, data)
 
 
 def _all_known(cls: type[msgspec.Struct], data: bytes) -> bool:
@@ -95,6 +98,36 @@ def unknown_fields(cls: type[msgspec.Struct], data: Any) -> list[str]:
     found: list[str] = []
     _collect_unknown(data, Shape("struct", cls), "", found)
     return found
+
+
+def _in_order(cls: type[msgspec.Struct], data: bytes) -> list[str]:
+    """Faults of both kinds, in the order they stand in the body, as a decoder meets them; what it does not know, it skips."""
+    found: dict[str, None] = {}
+    try:
+        _collect_faults(json.loads(data, object_pairs_hook=_Pairs), Shape("struct", cls), "", found)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("", str(error)) from None
+    return list(found)
+
+
+def _collect_faults(value: Any, shape: Shape, path: str, found: dict[str, None]) -> None:
+    if isinstance(value, _Pairs):
+        fields = struct_fields(shape.type) if shape.form == "struct" else None
+        seen: set[str] = set()
+        for key, item in value:
+            here = f"{path}.{key}" if path else key
+            if fields is not None and key not in fields:
+                # However often.
+                found[f'unknown field "{here}"'] = None
+                continue
+            if key in seen:
+                found[f'duplicate field "{here}"'] = None
+            seen.add(key)
+            inner = fields[key] if fields is not None else shape.element
+            _collect_faults(item, inner or Shape("any"), here, found)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _collect_faults(item, shape.element or Shape("any"), f"{path}[{index}]", found)
 
 
 def _collect_unknown(value: Any, shape: Shape, path: str, found: list[str]) -> None:

@@ -28,7 +28,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -272,6 +272,12 @@ class _LateEvents:
         self.events.append(event)
 
 
+class _Waiter(NamedTuple):
+    revision: int
+    future: asyncio.Future[None]
+    until_s: float
+
+
 class Hub:
     """Feeds every ``Cache`` from one watch of the store, and knows how far they have come."""
 
@@ -281,7 +287,9 @@ class Hub:
         #: By key prefix; a kind served in two versions has two caches.
         self._caches: dict[str, list[Any]] = {}
         self.revision = 0
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        #: In the order of their ends.
+        self._waiters: list[_Waiter] = []
+        self._timer: asyncio.TimerHandle | None = None
         self.started = asyncio.Event()
 
     def add(self, cache: Cache) -> None:
@@ -352,25 +360,36 @@ class Hub:
         self.revision = revision
         if self._waiters:
             still = []
-            for wanted, future in self._waiters:
-                if wanted <= revision:
-                    if not future.done():
-                        future.set_result(None)
-                else:
-                    still.append((wanted, future))
+            for waiter in self._waiters:
+                if waiter.revision > revision:
+                    still.append(waiter)
+                elif not waiter.future.done():
+                    waiter.future.set_result(None)
             self._waiters = still
 
     async def wait_for(self, revision: int) -> None:
         """Until the caches have reached ``revision``. Raises ``StatusError`` 504 after ``WAIT_LIMIT_S``."""
         if self.revision >= revision:
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((revision, future))
-        try:
-            async with asyncio.timeout(WAIT_LIMIT_S):
-                await future
-        except TimeoutError:
-            raise timeout(f"Too large resource version: {revision}, current: {self.revision}") from None
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(_Waiter(revision, future, loop.time() + WAIT_LIMIT_S))
+        if self._timer is None:
+            self._timer = loop.call_at(self._waiters[0].until_s, self._give_up, loop)
+        await future
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell those who have waited for too long. One timer for all: a write waits here, and a timer each would cost it more."""
+        self._timer = None
+        now_s = loop.time()
+        overdue = [waiter for waiter in self._waiters if waiter.until_s <= now_s]
+        self._waiters = [waiter for waiter in self._waiters if waiter.until_s > now_s]
+        for waiter in overdue:
+            if not waiter.future.done():
+                text = f"Too large resource version: {waiter.revision}, current: {self.revision}"
+                waiter.future.set_exception(timeout(text))
+        if self._waiters:
+            self._timer = loop.call_at(self._waiters[0].until_s, self._give_up, loop)
 
     async def fresh(self) -> None:
         """Until the caches hold everything that was acknowledged before this call."""

@@ -13,7 +13,7 @@ ways of their own are in ``subresources``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,16 @@ class Endpoint:
         self.registry = registry
         self.resource: Resource = registry.resource
         self._env = environment
+        self._handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "get": self.get,
+            "list": self.list,
+            "watch": self.watch,
+            "create": self.create,
+            "update": self.update,
+            "patch": self.patch,
+            "delete": self.delete,
+            "deletecollection": self.delete_collection,
+        }
 
     def context(self, request: Request) -> Context:
         dry_run = request.query.all("dryRun")
@@ -93,17 +103,7 @@ class Endpoint:
             raise path_not_found() if request.info.name else no_such_method(self.resource)
         if not self.resource.namespaced and request.info.namespace and self.resource.plural != "namespaces":
             raise path_not_found()
-        handler = {
-            "get": self.get,
-            "list": self.list,
-            "watch": self.watch,
-            "create": self.create,
-            "update": self.update,
-            "patch": self.patch,
-            "delete": self.delete,
-            "deletecollection": self.delete_collection,
-        }[verb]
-        return await handler(request)
+        return await self._handlers[verb](request)
 
     async def get(self, request: Request) -> Response:
         output = negotiation.choose_for_object(request.headers.get("accept", ""))

@@ -115,7 +115,7 @@ class OpenAPI:
 
     def _v3(self, root: str) -> Schema:
         resources = self._roots()[root]
-        schemas = self._reachable(resources)
+        schemas = self._reachable(resources, v3=True)
         return {
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": self._version},
@@ -132,12 +132,12 @@ class OpenAPI:
             "paths": {
                 path: item for resource in self._resources for path, item in _paths(resource, v3=False)
             },
-            "definitions": self._reachable(self._resources),
+            "definitions": self._reachable(self._resources, v3=False),
         }
 
-    def _reachable(self, resources: Sequence[Resource]) -> dict[str, Schema]:
+    def _reachable(self, resources: Sequence[Resource], *, v3: bool) -> dict[str, Schema]:
         """The schemas of these resources and of everything they refer to, with descriptions."""
-        known = definitions() | _custom_definitions(resources)
+        known = definitions() | _custom_definitions(resources, v3=v3)
         wanted = [name for resource in resources for name in _kinds_of(resource)]
         found: dict[str, Schema] = {}
         while wanted:
@@ -154,29 +154,47 @@ class OpenAPI:
         return dict(sorted(found.items()))
 
 
-def _custom_definitions(resources: Sequence[Resource]) -> dict[str, Schema]:
+def _custom_definitions(resources: Sequence[Resource], *, v3: bool) -> dict[str, Schema]:
     """The schemas that definitions of custom resources give, with metadata as every kind has it."""
     found: dict[str, Schema] = {}
     for resource in resources:
         if isinstance(resource, CustomResource):
-            schema = codec.to_dict(resource.schema)
-            properties = {
-                "apiVersion": {"type": "string"},
-                "kind": {"type": "string"},
-                **schema.get("properties", {}),
-                "metadata": {"$ref": _V2_REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
-            }
-            found[definition_name(resource)] = {**schema, "properties": properties}
+            found[definition_name(resource)] = _custom_schema(codec.to_dict(resource.schema), v3=v3)
             found[definition_name(resource, f"{resource.kind}List")] = {
                 "type": "object",
                 "properties": {
-                    "apiVersion": {"type": "string"},
-                    "kind": {"type": "string"},
+                    **_type_meta(),
                     "metadata": {"$ref": _V2_REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"},
                     "items": {"type": "array", "items": {"$ref": _V2_REF + definition_name(resource)}},
                 },
             }
     return found
+
+
+def _custom_schema(schema: Schema, *, v3: bool) -> Schema:
+    if not v3 and schema.get("x-kubernetes-preserve-unknown-fields"):
+        # The second version cannot say that more is allowed: clients would refuse whatever is not listed.
+        return {"type": "object"}
+    properties = {
+        **schema.get("properties", {}),
+        **_type_meta(),
+        "metadata": {
+            "description": _field_description("core_v1", "Pod", "metadata"),
+            "$ref": _V2_REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+        },
+    }
+    return {**schema, "properties": properties}
+
+
+def _type_meta() -> dict[str, Schema]:
+    return {
+        name: {"description": _field_description("meta_v1", "Status", name), "type": "string"}
+        for name in ("apiVersion", "kind")
+    }
+
+
+def _field_description(module: str, kind: str, name: str) -> str:
+    return _documentation(module).get(kind, ("", {}))[1].get(name, "")
 
 
 def definition_name(resource: Resource, kind: str = "") -> str:

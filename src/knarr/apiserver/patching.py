@@ -25,6 +25,7 @@ from knarr.api.errors import (
     request_entity_too_large,
     required,
     unsupported_media_type,
+    untyped_patch,
 )
 from knarr.api.scheme import Resource
 from knarr.api.strategic import PatchError, strategic_merge
@@ -89,7 +90,7 @@ def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bo
     if metadata is None:
         metadata = content["metadata"] = {}
     if not isinstance(metadata, dict):
-        raise bad_request(f"failed to create typed patch object: .metadata: expected map, got {_go_text(metadata)}")
+        raise untyped_patch(f"failed to create typed patch object: .metadata: expected map, got {_go_text(metadata)}")
     name, namespace = request.info.name, request.info.namespace if resource.namespaced else ""
     if metadata.get("name") not in (None, "", name):
         raise bad_request(
@@ -107,27 +108,23 @@ def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bo
 
 
 def _check_declared(request: Request, resource: Resource, content: dict[str, Any]) -> None:
-    """An unknown field has no owner to be given to, so an apply of a built-in kind refuses it at every level of
-    validation, as upstream does; of a custom resource only what Strict refuses. Raises ``StatusError`` 400.
+    """An unknown field has no owner to be given to, so an apply refuses it at every level of validation, as upstream does.
+    Raises ``StatusError`` 400, 500.
     """
-    problem = check_fields(request, resource.type, content)
+    check_fields(request, resource.type, content)
     level = request.query.get("fieldValidation")
     if level != "Ignore" and (repeated := repeated_keys(request.body)):
         told = f"error converting YAML to JSON: {repeated}"
         if level == "Strict":
             raise bad_request(f"error strict decoding YAML: {told}")
         request.warnings.append(told)
-    if isinstance(resource, CustomResource):
-        if problem:
-            raise bad_request(problem)
-        return
     unknown = strict.unknown_fields(resource.type, content)
     if unknown:
         faults = [f".{path}: field not declared in schema" for path in unknown]
         listed = faults[0] if len(faults) == 1 else "errors:\n" + "\n".join(f"  {fault}" for fault in faults)
         metadata = content["metadata"]
         where = f"{metadata.get('namespace', '')}/{metadata['name']}; {resource.api_version}, Kind={resource.kind}"
-        raise bad_request(f"failed to create typed patch object ({where}): {listed}")
+        raise untyped_patch(f"failed to create typed patch object ({where}): {listed}")
 
 
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:

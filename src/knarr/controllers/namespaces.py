@@ -1,8 +1,8 @@
 """Emptying namespaces that are being deleted.
 
-Everything in the namespace is deleted kind by kind (pods last to be looked at again, because they take their
-time); when nothing is left, the ``kubernetes`` finalizer goes, and the
-namespace with it. Until then conditions and an event say what still stands in the way.
+Pods go first, and nothing else is touched before the last of them is gone: what they use outlives them. Then everything is
+deleted kind by kind; when nothing is left, the ``kubernetes`` finalizer goes, and the namespace with it. Until then conditions
+say what still stands in the way.
 
 Upstream's counterpart is ``pkg/controller/namespace``.
 """
@@ -53,6 +53,8 @@ class NamespaceController(Controller):
             except StatusError as error:
                 if error.code not in (404, 405):
                     failures.append(f"{resource.group_resource}: {error}")
+            if resource.group_resource == "pods" and (remaining or failures):
+                break
         if remaining or failures:
             await self._explain(namespace, remaining, finalizers, failures)
             self.queue.add_after(key, AGAIN_S)
@@ -178,5 +180,5 @@ def _deletable() -> list[Resource]:
             continue
         seen.add(resource.storage_prefix)
         found.append(resource)
-    # Pods first: they take the longest to end, and what they use should outlive them.
+    # Pods first.
     return sorted(found, key=lambda resource: (resource.plural != "pods", resource.plural))

@@ -14,6 +14,10 @@ T = TypeVar("T")
 #: Letters upstream uses for generated names: no vowels (no accidental words), nothing easily mistaken.
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
+#: The bits of a UUID that are chance, and those that say it is one of version 4 and of the usual variant.
+_UID_BITS = ~(0xF << 76 | 0x3 << 62)
+_UID_MARKS = 0x4 << 76 | 0x2 << 62
+
 
 class Chance:
     """A source of random numbers, identifiers and name suffixes.
@@ -28,9 +32,8 @@ class Chance:
     def uid(self) -> str:
         """A UUID version 4."""
         # By hand: ``uuid.UUID`` costs five times as much, and every request has one.
-        text = f"{self._random.getrandbits(128):032x}"
-        variant = "89ab"[int(text[16], 16) & 3]
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+        text = f"{self._random.getrandbits(128) & _UID_BITS | _UID_MARKS:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def suffix(self, length: int = 5) -> str:
         """A suffix for ``generateName``."""

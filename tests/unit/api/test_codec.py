@@ -132,8 +132,16 @@ def test_moments_of_every_form_are_taken():
 def test_strict_validation_finds_unknown_and_duplicate_fields():
     body = b'{"spec":{"containers":[{"foo":1}],"bar":1,"bar":2,"nodeSelector":{"any":"thing"}}}'
     assert strict.strict_errors(core.Pod, body) == [
-        'duplicate field "spec.bar"',
         'unknown field "spec.containers[0].foo"',
+        'unknown field "spec.bar"',
+    ]
+
+
+def test_faults_of_fields_are_told_in_the_order_they_stand():
+    body = b'{"spec":{"foo":1,"nodeName":"a","nodeName":"b","bar":1}}'
+    assert strict.strict_errors(core.Pod, body) == [
+        'unknown field "spec.foo"',
+        'duplicate field "spec.nodeName"',
         'unknown field "spec.bar"',
     ]
 

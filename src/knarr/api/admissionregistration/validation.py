@@ -117,7 +117,7 @@ def check_client(field: str, client: Any) -> list[FieldError]:
     if service.port is not None:
         text = "port is not valid: must be between 1 and 65535, inclusive"
         faults += each(f"{here}.port", service.port, [text] if names.port_number(service.port) else [])
-    if service.path is not None and not service.path.startswith("/"):
+    if service.path and not service.path.startswith("/"):
         faults.append(invalid_value(f"{here}.path", service.path, "must start with a '/'"))
     return faults
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 from hashlib import blake2b
 
-from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import forbidden
 from knarr.apiserver.admission.chain import Attributes, Plugin
@@ -79,7 +78,7 @@ def _mount_token(pod: core.Pod) -> None:
     name = next((volume.name for volume in pod.spec.volumes if volume.name.startswith(VOLUME_PREFIX)), "")
     if not name:
         name = VOLUME_PREFIX + _suffix(pod.spec)
-        volume = core.Volume(name=name, projected=codec.decode(core.ProjectedVolumeSource, _token_source()))
+        volume = core.Volume(name=name, projected=_token_source())
         pod.spec.volumes = [*pod.spec.volumes, volume]
     for container in lacking:
         mount = core.VolumeMount(name=name, readOnly=True, mountPath=MOUNT_PATH)
@@ -87,23 +86,26 @@ def _mount_token(pod: core.Pod) -> None:
 
 
 def _suffix(spec: core.PodSpec) -> str:
-    """As upstream's in looks; drawn from the specification and not by chance, so that pods of one template stay
+    """As upstream's in looks; drawn from the containers and not by chance, so that pods of one template stay
     alike and need not be judged one by one.
     """
-    digest = blake2b(codec.encode(spec), digest_size=SUFFIX_LENGTH).digest()
+    drawn_from = "/".join([container.name + container.image for container in spec.containers])
+    digest = blake2b(drawn_from.encode(), digest_size=SUFFIX_LENGTH).digest()
     return "".join(NAME_ALPHABET[byte % len(NAME_ALPHABET)] for byte in digest)
 
 
 @cache
-def _token_source() -> bytes:
-    """Token, CA certificate and namespace in one projected volume; as bytes, the cheapest way to a copy."""
+def _token_source() -> core.ProjectedVolumeSource:
+    """Token, CA certificate and namespace in one projected volume. All pods share it: with every default set, there is nothing
+    in it that anybody would change in place.
+    """
     token = core.ServiceAccountTokenProjection(expirationSeconds=TOKEN_LIFETIME_S, path="token")
     authority = core.ConfigMapProjection(
         name="kube-root-ca.crt", items=[core.KeyToPath(key="ca.crt", path="ca.crt")]
     )
     own = core.ObjectFieldSelector(apiVersion="v1", fieldPath="metadata.namespace")
     namespace = core.DownwardAPIProjection(items=[core.DownwardAPIVolumeFile(path="namespace", fieldRef=own)])
-    source = core.ProjectedVolumeSource(
+    return core.ProjectedVolumeSource(
         defaultMode=0o644,
         sources=[
             core.VolumeProjection(serviceAccountToken=token),
@@ -111,4 +113,3 @@ def _token_source() -> bytes:
             core.VolumeProjection(downwardAPI=namespace),
         ],
     )
-    return codec.encode(source)

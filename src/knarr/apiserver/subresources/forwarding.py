@@ -90,6 +90,8 @@ class Forwarder:
                 method or request.method,
                 target.url,
                 headers=[*headers, *extra],
+                # What the client did not say is not said for it.
+                skip_auto_headers=("Content-Type",),
                 data=request.body or None,
                 ssl=target.tls or False,
                 server_hostname=target.server_name or None,

@@ -1,0 +1,190 @@
+"""Knarr beside upstream, in one run: ``python -m bench.upstream BINARIES api [options of bench.api]``.
+
+BINARIES is a directory with upstream's ``kube-apiserver``, ``kube-controller-manager`` and ``kube-scheduler``
+(``tools/upstream/servers`` builds them); etcd is the one on the PATH. Both control planes stand at the same time, each with its
+controllers and its scheduler (Knarr also with a node); the measurement runs on one and then on the other, so that what the machine does
+meanwhile falls on both. Absolute times move with the machine, the ratio of two such figures hardly does.
+
+Upstream is started as kubeadm does: TLS, client certificates, Node and RBAC authorization, default admission.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.report import ROWS_FILE, fresh_cluster
+from knarr.client import kubeconfig
+from knarr.cluster.pki import Pki
+
+HOST = "127.0.0.1"
+READY_WITHIN_S = 60.0
+ENDS_WITHIN_S = 10.0
+SERVICE_RANGE = "10.96.0.0/16"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Upstream:
+    """An upstream control plane below ``directory``, for as long as ``running`` lasts."""
+
+    def __init__(self, binaries: Path, directory: Path) -> None:
+        self._binaries = binaries
+        self._directory = directory
+        self._pki = Pki(directory / "pki")
+        self._port, self._etcd, self._etcd_peer = free_port(), free_port(), free_port()
+        self.kubeconfig = self._identity("admin", "kubernetes-admin", groups=("system:masters",))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def _identity(self, file: str, user: str, *, groups: tuple[str, ...] = ()) -> Path:
+        self._pki.ensure_ca()
+        certificate, key = self._pki.ensure(file, user, groups=groups)
+        path = self._directory / f"{file}.kubeconfig"
+        cluster = {"server": f"https://{HOST}:{self._port}", "certificate-authority": str(self._pki.path("ca.crt"))}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "upstream", "cluster": cluster}],
+            "users": [{"name": file, "user": {"client-certificate": str(certificate), "client-key": str(key)}}],
+            "contexts": [{"name": "upstream", "context": {"cluster": "upstream", "user": file}}],
+            "current-context": "upstream",
+        }
+        path.write_text(json.dumps(content))
+        return path
+
+    def _start(self, name: str, program: str, *flags: str) -> None:
+        log = (self._directory / f"{name}.log").open("wb")
+        self.processes[name] = subprocess.Popen([program, *flags], stdout=log, stderr=log, cwd=self._directory)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        try:
+            self._start_all()
+            self._wait()
+            yield
+        finally:
+            # One after the other, as they stand on each other.
+            for process in reversed(self.processes.values()):
+                process.terminate()
+                try:
+                    process.wait(ENDS_WITHIN_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+    def _start_all(self) -> None:
+        client, peer = f"http://{HOST}:{self._etcd}", f"http://{HOST}:{self._etcd_peer}"
+        self._start(
+            "etcd",
+            "etcd",
+            "--data-dir=etcd",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+        )
+        certificate, key = self._pki.ensure("apiserver", "kube-apiserver", server_names=(HOST, "localhost"))
+        accounts = self._pki.path("sa.key")
+        self._start(
+            "kube-apiserver",
+            str(self._binaries / "kube-apiserver"),
+            f"--etcd-servers={client}",
+            f"--bind-address={HOST}",
+            f"--advertise-address={HOST}",
+            "--endpoint-reconciler-type=none",
+            f"--secure-port={self._port}",
+            f"--tls-cert-file={certificate}",
+            f"--tls-private-key-file={key}",
+            f"--client-ca-file={self._pki.path('ca.crt')}",
+            f"--service-account-key-file={accounts}",
+            f"--service-account-signing-key-file={accounts}",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            "--authorization-mode=Node,RBAC",
+        )
+        self._wait()
+        manager = self._identity("controller-manager", "system:kube-controller-manager")
+        scheduler = self._identity("scheduler", "system:kube-scheduler")
+        self._start(
+            "kube-controller-manager",
+            str(self._binaries / "kube-controller-manager"),
+            f"--kubeconfig={manager}",
+            f"--service-account-private-key-file={accounts}",
+            f"--root-ca-file={self._pki.path('ca.crt')}",
+            "--use-service-account-credentials",
+            f"--secure-port={free_port()}",
+            f"--bind-address={HOST}",
+        )
+        self._start(
+            "kube-scheduler",
+            str(self._binaries / "kube-scheduler"),
+            f"--kubeconfig={scheduler}",
+            f"--secure-port={free_port()}",
+            f"--bind-address={HOST}",
+        )
+
+    def _wait(self) -> None:
+        credentials = kubeconfig.load([self.kubeconfig])
+        tls = kubeconfig.tls_context(credentials)
+        assert isinstance(tls, ssl.SSLContext)
+        deadline_s = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline_s:
+            try:
+                with urllib.request.urlopen(f"{credentials.server}/readyz", context=tls, timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        said = (self._directory / "kube-apiserver.log").read_text()[-2000:]
+        sys.exit(f"upstream's API server did not become ready in {READY_WITHIN_S:.0f} s; it said:\n{said}")
+
+
+def rows_of(bench: str, path: Path, words: list[str]) -> dict[str, tuple[float, str]]:
+    """Each figure's median and unit, as one measurement gives them on the cluster of a kubeconfig."""
+    with tempfile.NamedTemporaryFile("r") as rows:
+        command = [sys.executable, "-m", f"bench.{bench}", "--kubeconfig", str(path), "--runs", "1", *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, ROWS_FILE: rows.name})
+        return {name: (median, unit) for name, median, unit in map(json.loads, rows)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binaries", type=Path)
+    parser.add_argument("bench", help="the measurement: one that takes --kubeconfig")
+    parser.add_argument("--runs", type=int, default=3, help="each on both; the median is shown")
+    options, words = parser.parse_known_args()
+    found: dict[str, list[dict[str, tuple[float, str]]]] = {"knarr": [], "upstream": []}
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _, ours = stack.enter_context(fresh_cluster())
+        upstream = Upstream(options.binaries.resolve(), directory)
+        stack.enter_context(upstream.running())
+        for _ in range(options.runs):
+            found["knarr"].append(rows_of(options.bench, ours, words))
+            found["upstream"].append(rows_of(options.bench, upstream.kubeconfig, words))
+    print(f"{'':<36}{'Knarr':>12}{'upstream':>12}{'ratio':>8}")
+    for name, (_, unit) in found["knarr"][0].items():
+        mine, theirs = (statistics.median(run[name][0] for run in found[who]) for who in ("knarr", "upstream"))
+        better = mine / theirs if unit.startswith("/s") else theirs / mine
+        print(f"{name:<36}{mine:>12,.2f}{theirs:>12,.2f}{better:>7.1f}x  {unit}")
+
+
+if __name__ == "__main__":
+    main()

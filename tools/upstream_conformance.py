@@ -1,0 +1,163 @@
+"""Upstream's own conformance tests against Knarr: ``python tools/upstream_conformance.py BINARIES [--focus REGEX] [--parallel N]``.
+
+BINARIES is a directory with ``e2e.test``, ``agnhost`` and ``sample-apiserver``, built from upstream's modules as
+``tools/upstream/README.md`` says. The tests want images from a registry; these are made here under the same names, from those
+programs and from Debian's packages, and loaded into every node. A cluster of two nodes is started for the run and erased
+after it. What failed is printed, and kept as JUnit in ``--report``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from knarr.cluster.images import File, ImageBuild, layer_tar, write_archive
+
+E2E_IMAGES = "registry.k8s.io/e2e-test-images"
+#: What the tests call inside containers.
+PACKAGES = "bash,curl,bind9-dnsutils,netcat-openbsd,iproute2,nginx-light,procps,perl-base"
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+TIMEOUT = "3h"
+
+
+def debian(target: Path) -> Path:
+    """The file system all images share, as one layer; made once."""
+    if not target.exists():
+        if shutil.which("mmdebstrap") is None:
+            sys.exit("expected mmdebstrap on the PATH; run: apt-get install mmdebstrap")
+        options = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
+        command = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *options, "bookworm", str(target)]
+        subprocess.run(command, check=True)
+    return target
+
+
+def agnhost_layer(binaries: Path, modules: Path) -> bytes:
+    porter = modules / "test/images/agnhost/porter"
+    accounts = "root:x:0:0:root:/root:/bin/bash\nuser-defined-in-image:x:1000:1000::/home:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+    groups = "root:x:0:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\nnogroup:x:65534:\n"
+    files = [
+        File("agnhost", (binaries / "agnhost").read_bytes(), 0o755),
+        File("agnhost-2", link="agnhost", mode=0o777),
+        File("uploads/", mode=0o755),
+        File("etc/passwd", accounts.encode()),
+        File("etc/group", groups.encode()),
+    ]
+    files += [File(path.name, path.read_bytes()) for path in porter.glob("localhost.*")]
+    return layer_tar(files)
+
+
+def busybox_layer() -> bytes:
+    program = shutil.which("busybox")
+    assert program is not None, "`knarr setup` installs busybox"
+    applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    directories = [File(f"{name}/", mode=0o755) for name in ("bin", "etc", "usr", "usr/bin", "var", "home", "root", "dev")]
+    files = [File("tmp/", mode=0o1777), File("bin/busybox", Path(program).read_bytes(), 0o755)]
+    files += [File("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"), File("etc/group", b"root:x:0:\n")]
+    links = [File(f"bin/{name}", link="busybox", mode=0o777) for name in applets if name != "busybox"]
+    return layer_tar([*directories, *files, *links])
+
+
+def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
+    path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    agnhost: list[bytes | Path] = [base, agnhost_layer(binaries, modules)]
+    names = [f"{E2E_IMAGES}/agnhost:{version}" for version in ("2.63.0", "2.55", "2.53")]
+    yield ImageBuild(names, agnhost, entrypoint=["/agnhost"], command=["pause"], environment=path)
+    names = [f"{E2E_IMAGES}/busybox:{version}" for version in ("1.37.0-1", "1.36.1-1")]
+    yield ImageBuild(names, [busybox_layer()], command=["sh"], environment=path)
+    names = [f"{E2E_IMAGES}/nginx:{version}" for version in ("1.15-4", "1.27-0")]
+    yield ImageBuild(names, [base], command=["nginx", "-g", "daemon off;"], environment=path)
+    yield ImageBuild([f"{E2E_IMAGES}/perl:5.26"], [base], command=["perl"], environment=path)
+    yield ImageBuild([f"{E2E_IMAGES}/nonroot:1.5"], [base], command=["bash"], environment=path, user="1234")
+    for name in ("kitten", "nautilus"):
+        page = layer_tar([File(f"{name}.html", name.encode())])
+        yield ImageBuild(
+            [f"{E2E_IMAGES}/{name}:1.8"],
+            [*agnhost, page],
+            entrypoint=["/agnhost", "test-webserver"],
+            environment=path,
+        )
+    server = layer_tar([File("sample-apiserver", (binaries / "sample-apiserver").read_bytes(), 0o755)])
+    yield ImageBuild([f"{E2E_IMAGES}/sample-apiserver:1.29.2"], [server], entrypoint=["/sample-apiserver"])
+    etcd = shutil.which("etcd")
+    assert etcd is not None, "etcd is on the PATH: Debian's etcd-server"
+    program = layer_tar([File("usr/local/bin/etcd", Path(etcd).read_bytes(), 0o755)])
+    yield ImageBuild(["registry.k8s.io/etcd:3.6.8-0"], [base, program], environment=path)
+
+
+def pause_archive(directory: Path) -> Path:
+    from knarr.cluster.images import built_in_images
+
+    pause = built_in_images()[0]
+    target = directory / "pause.tar"
+    write_archive(target, [ImageBuild(["registry.k8s.io/pause:3.10.2"], pause.layers, pause.entrypoint, user=pause.user)])
+    return target
+
+
+def knarr(*words: str, environment: dict[str, str]) -> None:
+    subprocess.run([sys.executable, "-m", "knarr.cli.main", *words], check=True, env=environment)
+
+
+@contextmanager
+def cluster(name: str, archives: list[Path], *, kubeconfig: Path) -> Iterator[None]:
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    try:
+        knarr("up", name, "--nodes", "2", environment=environment)
+        for archive in archives:
+            knarr("image", "load", str(archive), "--cluster", name, environment=environment)
+        yield
+    finally:
+        knarr("delete", name, environment=environment)
+
+
+def failures(report: Path) -> Iterator[tuple[str, str]]:
+    for case in ET.parse(report).iter("testcase"):
+        failed = case.find("failure")
+        if failed is not None:
+            yield case.get("name", ""), (failed.get("message") or failed.text or "")[:400]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binaries", type=Path)
+    parser.add_argument("--modules", type=Path, required=True, help="upstream's main module as the Go tool unpacked it")
+    parser.add_argument("--focus", default=r"\[Conformance\]")
+    parser.add_argument("--skip", default="")
+    parser.add_argument("--base", type=Path, default=Path("conformance-base.tar"), help="where the images' file system is kept")
+    parser.add_argument("--report", type=Path, default=Path("conformance.xml"))
+    options = parser.parse_args()
+    binaries = options.binaries.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        archive = directory / "images.tar"
+        write_archive(archive, images(binaries, options.modules, debian(options.base.resolve())))
+        kubeconfig = directory / "kubeconfig"
+        with cluster("conformance", [archive, pause_archive(directory)], kubeconfig=kubeconfig):
+            archive.unlink()
+            command = [
+                str(binaries / "e2e.test"),
+                f"--kubeconfig={kubeconfig}",
+                "--provider=local",
+                f"--ginkgo.focus={options.focus}",
+                f"--ginkgo.skip={options.skip}",
+                f"--ginkgo.timeout={TIMEOUT}",
+                "--ginkgo.no-color",
+                f"--ginkgo.junit-report={options.report.resolve()}",
+                f"--report-dir={directory}",
+            ]
+            subprocess.run(command, check=False)
+    found = list(failures(options.report))
+    for name, text in found:
+        print(f"FAILED {name}\n    {text}")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
