@@ -46,7 +46,7 @@ func name(t reflect.Type) string {
 }
 
 var special = map[string]string{
-	"meta/v1.Time": "time", "meta/v1.MicroTime": "time", "meta/v1.Duration": "duration", "api/resource.Quantity": "quantity",
+	"meta/v1.Time": "time", "meta/v1.MicroTime": "microtime", "meta/v1.Duration": "duration", "api/resource.Quantity": "quantity",
 	"util/intstr.IntOrString": "intstr", "pkg/runtime.RawExtension": "raw", "meta/v1.FieldsV1": "raw",
 	"apiextensions/v1.JSON": "raw", "apiextensions/v1.JSONSchemaPropsOrBool": "schemaOrBool",
 	"apiextensions/v1.JSONSchemaPropsOrArray": "schemaOrArray", "apiextensions/v1.JSONSchemaPropsOrStringArray": "schemaOrStrings",

@@ -198,15 +198,18 @@ def _text(data: bytes, number: int) -> str:
     )
 
 
-def _time(data: bytes) -> str | None:
+def _time(data: bytes, *, timespec: str = "seconds") -> str | None:
     if not data:
         return None
     parts = _numbers(data)
     seconds, nanos = parts.get(1, 0), parts.get(2, 0)
     seconds = seconds - (1 << 64) if seconds >= 1 << 63 else seconds
     moment = datetime.fromtimestamp(seconds, UTC)
-    fraction = f".{nanos // 1000:06d}" if nanos else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return moment.replace(microsecond=nanos // 1000, tzinfo=None).isoformat(timespec=timespec) + "Z"
+
+
+def _micro_time(data: bytes) -> str | None:
+    return _time(data, timespec="microseconds")
 
 
 def _int_or_string(data: bytes) -> int | str:
@@ -252,6 +255,7 @@ _SPECIAL = {
     "schemaOrArray": _schema_or_array,
     "schemaOrStrings": _schema_or_strings,
     "time": _time,
+    "microtime": _micro_time,
     "quantity": lambda data: _text(data, 1) or "0",
     "intstr": _int_or_string,
     "raw": _raw,

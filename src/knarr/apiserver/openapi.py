@@ -26,6 +26,7 @@ from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.facts import definitions, names_by_kind
 from knarr.api.scheme import Resource, folder_of
+from knarr.apiserver import openapi_protobuf
 from knarr.apiserver.aggregation.aggregator import RemoteVersion
 from knarr.apiserver.request import Request, Response
 
@@ -44,6 +45,8 @@ _ACTIONS = {
     "deletecollection": ("delete", True),
 }
 _ACTION_NAMES = {"create": "post", "update": "put"}
+#: What clients call the form in protobuf, in whichever revision.
+_PROTOBUF = "application/com.github.proto-openapi.spec.v2"
 
 
 class OpenAPI:
@@ -55,7 +58,7 @@ class OpenAPI:
         self._resources = resources
         self._remote = [each for each in remote if each.openapi_url]
         self._version = version
-        self._made: dict[str, tuple[bytes, str]] = {}
+        self._made: dict[tuple[str, bool], tuple[bytes, str]] = {}
 
     def handle(self, request: Request) -> Response | None:
         """The answer to an OpenAPI path, None if it is none."""
@@ -71,19 +74,22 @@ class OpenAPI:
         return None
 
     def _answer(self, request: Request, path: str, make: Any) -> Response:
-        body, etag = self._document(path, make)
+        accepted = request.headers.get("accept", "")
+        protobuf = path == "/openapi/v2" and _PROTOBUF in accepted.split(",", 1)[0]
+        body, etag = self._document(path, make, protobuf=protobuf)
+        content_type = openapi_protobuf.MEDIA_TYPE if protobuf else "application/json"
         headers = {"ETag": etag, "Vary": "Accept"}
         if request.query.get("hash"):
             headers["Cache-Control"] = "public, immutable"
         if request.headers.get("if-none-match") == etag:
-            return Response(304, b"", "application/json", headers)
-        return Response(200, body, "application/json", headers)
+            return Response(304, b"", content_type, headers)
+        return Response(200, body, content_type, headers)
 
-    def _document(self, path: str, make: Any) -> tuple[bytes, str]:
-        made = self._made.get(path)
+    def _document(self, path: str, make: Any, *, protobuf: bool) -> tuple[bytes, str]:
+        made = self._made.get((path, protobuf))
         if made is None:
-            body = msgspec.json.encode(make())
-            made = self._made[path] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
+            body = openapi_protobuf.encode(make()) if protobuf else msgspec.json.encode(make())
+            made = self._made[path, protobuf] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
         return made
 
     def _roots(self) -> dict[str, list[Resource]]:
