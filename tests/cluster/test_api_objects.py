@@ -103,6 +103,24 @@ def test_generation_counts_changes_of_the_specification_only(knarr_cluster: Clus
     knarr_cluster.run(scenario, **BARE)
 
 
+def test_a_resized_pod_has_a_new_generation_and_keeps_its_status(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(pod("a"))
+        container = {"name": "main", "resources": {"requests": {"cpu": "100m"}}}
+        wanted = {"spec": {"containers": [container]}, "status": {"phase": "Failed"}}
+        obj = await cluster.client.patch(core.Pod, "a", wanted, namespace=NS, subresource="resize")
+        assert obj.spec.containers[0].resources.requests == {"cpu": "100m"}
+        assert (obj.metadata.generation, obj.status.phase) == (2, "Pending")
+        debugger = {"name": "debug", "image": "busybox:1.36"}
+        added = {"spec": {"ephemeralContainers": [debugger]}}
+        obj = await cluster.client.patch(
+            core.Pod, "a", added, namespace=NS, subresource="ephemeralcontainers"
+        )
+        assert (obj.metadata.generation, len(obj.spec.ephemeralContainers)) == (3, 1)
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
 def test_a_write_that_changes_nothing_is_no_new_revision(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
         made = await cluster.client.create(config_map(k="v"))

@@ -64,6 +64,8 @@ Admit = Callable[[Any, Any], Awaitable[None]]
 
 #: Sub-resources through which only the status is written.
 _OF_STATUS = ("status", "approval")
+#: The resource itself, and sub-resources through which what is wanted of it is written.
+_OF_SPEC = ("", "scale", "resize", "ephemeralcontainers")
 NAMESPACE_MISMATCH = "the namespace of the provided object does not match the namespace sent on the request"
 
 
@@ -290,7 +292,7 @@ class GenericRegistry:
             prepare = self.strategy.prepare_approval if approving else self.strategy.prepare_status
             obj = attributes.obj = prepare(ctx, obj, old)
             self._keep_identity(obj, old)
-        elif subresource in ("", "scale"):
+        elif subresource in _OF_SPEC:
             self.strategy.prepare_update(ctx, obj, old)
         if not ctx.applying:
             track_update(
@@ -303,7 +305,7 @@ class GenericRegistry:
             )
         release = await self.strategy.reserve(ctx, obj, old)
         try:
-            if subresource in ("", "scale", "resize", "ephemeralcontainers"):
+            if subresource in _OF_SPEC:
                 faults = [*validate(obj), *validate_update(obj, old, subresource=subresource)]
                 self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             elif subresource in _OF_STATUS:
