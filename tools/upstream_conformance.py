@@ -9,6 +9,7 @@ after it. What failed is printed, and kept as JUnit in ``--report``.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -55,14 +56,14 @@ def agnhost_layer(binaries: Path, modules: Path) -> bytes:
 
 
 def busybox_layer() -> bytes:
+    """On top of Debian: the shell of Debian's older busybox drops variables whose names are no identifiers, bash keeps them."""
     program = shutil.which("busybox")
     assert program is not None, "`knarr setup` installs busybox"
     applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    directories = [File(f"{name}/", mode=0o755) for name in ("bin", "etc", "usr", "usr/bin", "var", "home", "root", "dev")]
-    files = [File("tmp/", mode=0o1777), File("bin/busybox", Path(program).read_bytes(), 0o755)]
-    files += [File("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"), File("etc/group", b"root:x:0:\n")]
-    links = [File(f"bin/{name}", link="busybox", mode=0o777) for name in applets if name != "busybox"]
-    return layer_tar([*directories, *files, *links])
+    own = "usr/local/bin"
+    files = [File(f"{own}/busybox", Path(program).read_bytes(), 0o755), File("usr/bin/sh", link="bash", mode=0o777)]
+    links = [File(f"{own}/{name}", link="busybox", mode=0o777) for name in applets if name not in ("busybox", "sh", "ash")]
+    return layer_tar([*files, *links])
 
 
 def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
@@ -71,13 +72,14 @@ def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
     names = [f"{E2E_IMAGES}/agnhost:{version}" for version in ("2.63.0", "2.55", "2.53")]
     yield ImageBuild(names, agnhost, entrypoint=["/agnhost"], command=["pause"], environment=path)
     names = [f"{E2E_IMAGES}/busybox:{version}" for version in ("1.37.0-1", "1.36.1-1")]
-    yield ImageBuild(names, [busybox_layer()], command=["sh"], environment=path)
+    yield ImageBuild(names, [base, busybox_layer()], command=["sh"], environment=path)
     names = [f"{E2E_IMAGES}/nginx:{version}" for version in ("1.15-4", "1.27-0")]
     yield ImageBuild(names, [base], command=["nginx", "-g", "daemon off;"], environment=path)
-    yield ImageBuild([f"{E2E_IMAGES}/perl:5.26"], [base], command=["perl"], environment=path)
+    for name in ("perl:5.26", "glibc-dns-testing:2.0.0"):
+        yield ImageBuild([f"{E2E_IMAGES}/{name}"], [base], command=["sleep", "infinity"], environment=path)
     yield ImageBuild([f"{E2E_IMAGES}/nonroot:1.5"], [base], command=["bash"], environment=path, user="1234")
     for name in ("kitten", "nautilus"):
-        page = layer_tar([File(f"{name}.html", name.encode())])
+        page = layer_tar([File("data.json", json.dumps({"image": f"{name}.jpg"}).encode())])
         yield ImageBuild(
             [f"{E2E_IMAGES}/{name}:1.8"],
             [*agnhost, page],

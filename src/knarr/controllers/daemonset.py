@@ -102,7 +102,11 @@ class DaemonSetController(PodOwnerController):
                 await self._carry_out(key, daemon_set, rolling, digest)
         live = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | {digest}
         await self._history.truncate(revisions, live=live, limit=daemon_set.spec.revisionHistoryLimit)
+        now = self.clock.now()
         await self._write_status(daemon_set, nodes, pods, digest, collisions)
+        wait_s = podlib.next_available_in_s(pods, daemon_set.spec.minReadySeconds, now)
+        if wait_s is not None:
+            self.queue.add_after(key, wait_s)
 
     def _may_kill(self, key: Key, daemon_set: apps.DaemonSet, pod: core.Pod) -> bool:
         """A daemon that fails again and again on a node is killed less and less often."""

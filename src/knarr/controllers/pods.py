@@ -73,6 +73,15 @@ def is_available(pod: core.Pod, min_ready_s: int, now: datetime) -> bool:
     return bool(since) and parse_rfc3339(since or "") + timedelta(seconds=min_ready_s) <= now
 
 
+def next_available_in_s(pods: Iterable[core.Pod], min_ready_s: int, now: datetime) -> float | None:
+    """In how many seconds the next of these pods becomes available; None if none is on its way there.
+
+    ``now`` is no later than the moment for which the status was computed: between the two a pod might become available unseen.
+    """
+    waits = [available_in_s(pod, min_ready_s, now) for pod in pods]
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
 def available_in_s(pod: core.Pod, min_ready_s: int, now: datetime) -> float | None:
     """In how many seconds a ready pod becomes available; None if it is or is not on its way there."""
     condition = conditions.get(pod.status.conditions, "Ready")

@@ -55,15 +55,13 @@ class ReplicaSetController(PodOwnerController):
                 await self._manage(key, replica_set, active)
             except StatusError as error:
                 failure = error
+        now = self.clock.now()
         await self._update_status(replica_set, claimed, active, failure)
         if failure is not None:
             raise failure
-        waits = [
-            podlib.available_in_s(pod, replica_set.spec.minReadySeconds, self.clock.now()) for pod in active
-        ]
-        pending = [wait for wait in waits if wait is not None]
-        if pending:
-            self.queue.add_after(key, min(pending))
+        wait_s = podlib.next_available_in_s(active, replica_set.spec.minReadySeconds, now)
+        if wait_s is not None:
+            self.queue.add_after(key, wait_s)
 
     async def _manage(self, key: Key, replica_set: Replicated, active: Sequence[core.Pod]) -> None:
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas

@@ -87,7 +87,8 @@ class DefaultTolerationSeconds(Plugin):
     concerns = frozenset(("pods",))
 
     async def mutate(self, attributes: Attributes) -> None:
-        if not attributes.creates("", "pods"):
+        # Also of a change: who replaces a pod's tolerations need not repeat these.
+        if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
             return
         spec = attributes.obj.spec
         for key in (NOT_READY, UNREACHABLE):

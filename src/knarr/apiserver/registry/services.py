@@ -137,6 +137,7 @@ class Services(Strategy):
             # A client that leaves the address out means the one the service has.
             obj.spec.clusterIP = obj.spec.clusterIP or old.spec.clusterIP
             obj.spec.clusterIPs = obj.spec.clusterIPs or list(old.spec.clusterIPs)
+        _drop_with_type(obj.spec, old.spec)
         self._normalize(obj, old)
 
     def _normalize(self, obj: core.Service, old: core.Service | None) -> None:
@@ -153,12 +154,7 @@ class Services(Strategy):
             spec.clusterIP = spec.clusterIPs[0]
         spec.ipFamilies = spec.ipFamilies or ["IPv4"]
         spec.ipFamilyPolicy = spec.ipFamilyPolicy or "SingleStack"
-        if spec.type == "ClusterIP":
-            for port in spec.ports:
-                port.nodePort = 0
-            spec.healthCheckNodePort = 0
-            spec.externalTrafficPolicy = ""
-        elif old is not None:
+        if old is not None and _has_node_ports(spec):
             _keep_node_ports(spec.ports, old.spec.ports)
 
     async def reserve(self, ctx: Context, obj: core.Service, old: core.Service | None) -> Release:
@@ -260,6 +256,42 @@ class Services(Strategy):
         for port in obj.spec.ports:
             if port.nodePort:
                 await self._node_ports.give_back(port.nodePort)
+
+
+def _has_node_ports(spec: core.ServiceSpec) -> bool:
+    balanced = spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is not False
+    return spec.type == "NodePort" or balanced
+
+
+def _is_reached_from_outside(spec: core.ServiceSpec) -> bool:
+    return spec.type in ("NodePort", "LoadBalancer") or (spec.type == "ClusterIP" and bool(spec.externalIPs))
+
+
+def _has_health_port(spec: core.ServiceSpec) -> bool:
+    return spec.type == "LoadBalancer" and spec.externalTrafficPolicy == "Local"
+
+
+def _drop_with_type(new: core.ServiceSpec, old: core.ServiceSpec) -> None:
+    """What the server chose for the old type goes with it, if the client left it as it was; what a client changed is its own."""
+    if new.type == "ExternalName" and old.type != "ExternalName" and new.clusterIP == old.clusterIP:
+        new.clusterIP, new.clusterIPs = "", []
+    if _has_node_ports(old) and not _has_node_ports(new) and _node_ports(new) == _node_ports(old):
+        for port in new.ports:
+            port.nodePort = 0
+    if _has_health_port(old) and not _has_health_port(new) and new.healthCheckNodePort == old.healthCheckNodePort:
+        new.healthCheckNodePort = 0
+    outside = _is_reached_from_outside(old) and not _is_reached_from_outside(new)
+    if outside and new.externalTrafficPolicy == old.externalTrafficPolicy:
+        new.externalTrafficPolicy = ""
+    if old.type == "LoadBalancer" != new.type:
+        if new.allocateLoadBalancerNodePorts == old.allocateLoadBalancerNodePorts:
+            new.allocateLoadBalancerNodePorts = None
+        if new.loadBalancerClass == old.loadBalancerClass:
+            new.loadBalancerClass = None
+
+
+def _node_ports(spec: core.ServiceSpec) -> set[int]:
+    return {port.nodePort for port in spec.ports}
 
 
 def _keep_node_ports(ports: list[core.ServicePort], old: list[core.ServicePort]) -> None:

@@ -120,6 +120,11 @@ class CronJobController(Controller):
             text = f"Missed scheduled time to start a job: {rfc3339(due)}"
             self.recorder.event(cron, WARNING, "MissSchedule", text)
             return
+        job = job_for(cron, due)
+        if job.metadata.name in {*(held.metadata.name for held in jobs), *(held.name for held in cron.status.active)}:
+            # It is under way, only the schedule we read is from before: replacing it would end what has just begun.
+            cron.status.lastScheduleTime = rfc3339(due)
+            return
         if cron.spec.concurrencyPolicy == "Forbid" and cron.status.active:
             text = "Not starting job because prior execution is running and concurrency policy is Forbid"
             self.recorder.event(cron, NORMAL, "JobAlreadyActive", text)
@@ -128,7 +133,6 @@ class CronJobController(Controller):
             for reference in cron.status.active:
                 await self._delete(cron, reference.name)
             cron.status.active = []
-        job = job_for(cron, due)
         try:
             created = await self.client.create(job)
         except StatusError as error:

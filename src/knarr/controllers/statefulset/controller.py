@@ -42,7 +42,8 @@ class StatefulSetController(PodOwnerController):
         known = {each.metadata.name: each for each in (*revisions, update)}
         current = known.get(owner.status.currentRevision, update)
         names = {"current": current.metadata.name, "update": update.metadata.name}
-        step = plan.next_step(owner, pods, **names, now=self.clock.now())
+        now = self.clock.now()
+        step = plan.next_step(owner, pods, **names, now=now)
         try:
             await self._take(key, owner, step, known)
         finally:
@@ -50,9 +51,9 @@ class StatefulSetController(PodOwnerController):
         live_names = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(names.values())
         live = {revision_hash(known[name]) for name in live_names if name in known}
         await self._history.truncate(revisions, live=live, limit=owner.spec.revisionHistoryLimit)
-        waits = [podlib.available_in_s(pod, owner.spec.minReadySeconds, self.clock.now()) for pod in pods]
-        if pending := [wait for wait in waits if wait is not None]:
-            self.queue.add_after(key, min(pending))
+        wait_s = podlib.next_available_in_s(pods, owner.spec.minReadySeconds, now)
+        if wait_s is not None:
+            self.queue.add_after(key, wait_s)
 
     async def _take(
         self,
