@@ -194,3 +194,14 @@ def test_events_above_the_rate_are_refused(knarr_cluster: ClusterRunner) -> None
         assert core.Toleration(key="x.io/gpu", operator="Exists", effect="NoSchedule") in made.spec.tolerations
 
     knarr_cluster.run(scenario, configure=configure, **API_ONLY)
+
+
+def test_who_replaces_a_pods_tolerations_need_not_repeat_the_default_ones(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        made = await cluster.client.create(pod("a"))
+        assert len(made.spec.tolerations) == 2
+        made.spec.tolerations = [core.Toleration(key="own", operator="Exists", effect="NoSchedule")]
+        changed = await cluster.client.update(made)
+        assert {each.key.rpartition("/")[2] for each in changed.spec.tolerations} == {"own", "not-ready", "unreachable"}
+
+    knarr_cluster.run(scenario, nodes=0)

@@ -245,3 +245,22 @@ def test_a_protobuf_body_makes_the_same_object(knarr_cluster: ClusterRunner) -> 
         assert foreign.status == 400
 
     knarr_cluster.run(scenario, **BARE)
+
+
+def test_what_the_server_chose_for_a_type_goes_with_it(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        made = await cluster.client.create(service("a", type="NodePort"))
+        assert made.spec.ports[0].nodePort and made.spec.externalTrafficPolicy == "Cluster"
+        made.spec.type, made.spec.externalName = "ExternalName", "example.org"
+        changed = await cluster.client.update(made)
+        assert (changed.spec.clusterIP, changed.spec.externalTrafficPolicy) == ("", "")
+        assert changed.spec.ports[0].nodePort == 0 and not await addresses(cluster)
+        made = await cluster.client.create(service("b", type="NodePort"))
+        made.spec.type = "ClusterIP"
+        changed = await cluster.client.update(made)
+        assert changed.spec.clusterIP and changed.spec.ports[0].nodePort == 0
+        with pytest.raises(StatusError) as refused:
+            await cluster.client.create(service("c", ports=[core.ServicePort(port=80, nodePort=30080)]))
+        assert "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'" in str(refused.value)
+
+    knarr_cluster.run(scenario, **BARE)

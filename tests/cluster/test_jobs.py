@@ -183,3 +183,24 @@ def test_forbid_waits_for_the_run_before(knarr_cluster: ClusterRunner) -> None:
         assert "JobAlreadyActive" in events
 
     knarr_cluster.run(scenario)
+
+
+def test_replace_ends_the_run_before_and_never_its_own(knarr_cluster: ClusterRunner) -> None:
+    """The controller learns of the new Job before it sees the schedule it has just written itself."""
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(cron(concurrencyPolicy="Replace", run_s=900))
+        first: str | None = None
+        await cluster.sleep(30)
+        for _ in range(4):
+            await cluster.sleep(5 * 60)
+            events = [event for event in await cluster.events(namespace=NS) if event.reason == "SuccessfulCreate"]
+            jobs = [job for job in await cluster.client.list(batch.Job, namespace=NS) if job.metadata.deletionTimestamp is None]
+            assert len(jobs) == 1 and jobs[0].metadata.uid != first
+            first = jobs[0].metadata.uid
+            obj = await cluster.client.get(batch.CronJob, "tick", namespace=NS)
+            assert [each.uid for each in obj.status.active] == [first]
+            made = [event.message for event in events if event.involvedObject.kind == "CronJob"]
+            assert len(made) == len(set(made))
+
+    knarr_cluster.run(scenario)

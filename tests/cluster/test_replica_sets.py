@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 from cluster_objects import NS, is_ready, pod, replica_set
 
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
+from knarr.kit.clock import VirtualClock
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 
@@ -184,3 +187,28 @@ def test_orphaning_leaves_the_pods_running_without_an_owner(knarr_cluster: Clust
         }
 
     knarr_cluster.run(scenario)
+
+
+class UnevenClock(VirtualClock):
+    """Shows every other time a moment less than it is: as if timers fired early, which real ones do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looks = 0
+
+    def now(self) -> datetime:
+        self._looks += 1
+        return super().now() - timedelta(milliseconds=5 * (self._looks % 2))
+
+
+def test_a_pod_becomes_available_also_when_its_timer_fires_early(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        wanted = replica_set(replicas=6)
+        wanted.spec.minReadySeconds = 10
+        await cluster.client.create(wanted)
+        await ready(cluster, 6)
+        await cluster.sleep(12)
+        obj = await cluster.client.get(apps.ReplicaSet, "rs", namespace=NS)
+        assert obj.status.availableReplicas == 6
+
+    knarr_cluster.run(scenario, clock=UnevenClock())

@@ -97,10 +97,15 @@ def _merge_value(
         return _clean_map(new) if "replace" in facts.strategies else _merge_map(old, new, shape)
     if isinstance(old, list) and isinstance(new, list) and "merge" in facts.strategies:
         previous = list(old)
+        if order is not None:
+            _check_order(new, order, facts.merge_key, key=key)
+        directives = [item[DIRECTIVE] for item in new if isinstance(item, dict) and DIRECTIVE in item]
+        if order is None and "replace" not in directives:
+            # Without a stated order the patch's own counts.
+            order = [item for item in new if not (isinstance(item, dict) and DIRECTIVE in item)]
         merged = _merge_list(old, new, shape.element or FREE, merge_key=facts.merge_key)
         if order is None:
             return merged
-        _check_order(new, order, facts.merge_key, key=key)
         return _ordered(merged, order, previous, merge_key=facts.merge_key)
     return _clean(new)
 
@@ -186,7 +191,9 @@ def _check_order(new: list[Any], order: list[Any], merge_key: str, *, key: str) 
 
 
 def _ordered(merged: list[Any], order: list[Any], previous: list[Any], *, merge_key: str) -> list[Any]:
-    """The elements named by ``order`` in that order; the others keep their old place among them."""
+    """The elements named by ``order`` in that order; of the others each comes before those that it was in front of already, and
+    after those that are new.
+    """
     rank = [_identity(item, merge_key) for item in order]
     before = [_identity(item, merge_key) for item in previous]
     named = [item for item in merged if _identity(item, merge_key) in rank]
@@ -195,8 +202,8 @@ def _ordered(merged: list[Any], order: list[Any], previous: list[Any], *, merge_
     result: list[Any] = []
     while named and others:
         left, right = _identity(named[0], merge_key), _identity(others[0], merge_key)
-        goes_first = left in before and right in before and before.index(left) < before.index(right)
-        result.append((named if goes_first else others).pop(0))
+        waits = left in before and right in before and before.index(right) < before.index(left)
+        result.append((others if waits else named).pop(0))
     return result + named + others
 
 

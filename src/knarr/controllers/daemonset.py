@@ -103,7 +103,7 @@ class DaemonSetController(PodOwnerController):
         live = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | {digest}
         await self._history.truncate(revisions, live=live, limit=daemon_set.spec.revisionHistoryLimit)
         now = self.clock.now()
-        await self._write_status(daemon_set, nodes, pods, digest, collisions)
+        await self._write_status(daemon_set, nodes, pods, digest, collisions, now=now)
         wait_s = podlib.next_available_in_s(pods, daemon_set.spec.minReadySeconds, now)
         if wait_s is not None:
             self.queue.add_after(key, wait_s)
@@ -139,8 +139,10 @@ class DaemonSetController(PodOwnerController):
         pods: Sequence[core.Pod],
         digest: str,
         collisions: int | None,
+        *,
+        now: datetime,
     ) -> None:
-        status = compute_status(daemon_set, nodes, pods, digest, now=self.clock.now())
+        status = compute_status(daemon_set, nodes, pods, digest, now=now)
         status.collisionCount = collisions
         if status != daemon_set.status:
             changed = codec.copy(daemon_set)

@@ -76,7 +76,7 @@ def is_available(pod: core.Pod, min_ready_s: int, now: datetime) -> bool:
 def next_available_in_s(pods: Iterable[core.Pod], min_ready_s: int, now: datetime) -> float | None:
     """In how many seconds the next of these pods becomes available; None if none is on its way there.
 
-    ``now`` is no later than the moment for which the status was computed: between the two a pod might become available unseen.
+    ``now`` is the moment for which the status is computed: between two looks at the clock a pod might become available unseen.
     """
     waits = [available_in_s(pod, min_ready_s, now) for pod in pods]
     return min((wait for wait in waits if wait is not None), default=None)

@@ -56,7 +56,7 @@ class ReplicaSetController(PodOwnerController):
             except StatusError as error:
                 failure = error
         now = self.clock.now()
-        await self._update_status(replica_set, claimed, active, failure)
+        await self._update_status(replica_set, claimed, active, failure, now=now)
         if failure is not None:
             raise failure
         wait_s = podlib.next_available_in_s(active, replica_set.spec.minReadySeconds, now)
@@ -96,8 +96,10 @@ class ReplicaSetController(PodOwnerController):
         claimed: Sequence[core.Pod],
         active: Sequence[core.Pod],
         failure: StatusError | None,
+        *,
+        now: datetime,
     ) -> None:
-        status = compute_status(replica_set, claimed, active, failure, now=self.clock.now())
+        status = compute_status(replica_set, claimed, active, failure, now=now)
         if status == replica_set.status:
             return
         changed = codec.copy(replica_set)

@@ -50,7 +50,8 @@ def admit(
     if not matches_node(pod.spec, node):
         text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
         return Rejection("NodeAffinity", PREFIX + text)
-    if _ports(pod) & {port for other in active for port in _ports(other)}:
+    taken = {port for other in active for port in _ports(other)}
+    if any(_collide(port, other) for port in _ports(pod) for other in taken):
         text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
         return Rejection("NodePorts", PREFIX + text)
     return _fits(pod, active, allocatable)
@@ -95,12 +96,22 @@ def _fits(pod: core.Pod, active: list[core.Pod], allocatable: dict[str, str]) ->
     return None
 
 
-def _ports(pod: core.Pod) -> set[tuple[str, int]]:
+#: Protocol, address and number; the address is ``ANY`` where the pod takes the port on all.
+_Port = tuple[str, str, int]
+ANY = "0.0.0.0"
+
+
+def _collide(one: _Port, other: _Port) -> bool:
+    same = (one[0], one[2]) == (other[0], other[2])
+    return same and (one[1] == other[1] or ANY in (one[1], other[1]))
+
+
+def _ports(pod: core.Pod) -> set[_Port]:
     """Ports of the node that the pod takes. In the host's network every port is one."""
-    found: set[tuple[str, int]] = set()
+    found: set[_Port] = set()
     for container in pod.spec.containers:
         for port in container.ports:
             number = port.hostPort or (port.containerPort if pod.spec.hostNetwork else 0)
             if number:
-                found.add((port.protocol or "TCP", number))
+                found.add((port.protocol or "TCP", port.hostIP or ANY, number))
     return found

@@ -37,7 +37,8 @@ def test_ports_merge_by_number_and_environment_by_name():
     assert merged(old, new) == pod(
         {
             "name": "a",
-            "ports": [{"containerPort": 80}, {"containerPort": 81}],
+            # What is new comes first, as upstream has it.
+            "ports": [{"containerPort": 81}, {"containerPort": 80}],
             "env": [{"name": "X", "value": "2"}],
         }
     )

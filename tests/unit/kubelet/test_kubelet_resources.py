@@ -153,6 +153,17 @@ def test_two_pods_cannot_have_the_same_port_of_the_node() -> None:
     assert verdict is not None and verdict.reason == "NodePorts"
 
 
+def test_two_pods_may_have_the_same_port_on_two_addresses_of_the_node() -> None:
+    def port(address: str) -> core.ContainerPort:
+        return core.ContainerPort(containerPort=80, hostPort=8080, hostIP=address)
+
+    taken = other("a")
+    taken.spec.containers[0].ports = [port("127.0.0.1")]
+    for address, fits in (("10.0.0.7", True), ("127.0.0.1", False), ("", False), ("0.0.0.0", False)):
+        verdict = admit(pod(container(ports=[port(address)])), NODE, [taken], allocatable=ALLOCATABLE)
+        assert (verdict is None) == fits, address
+
+
 def affinity(operator: str, values: list[str], key: str = "disk") -> core.Affinity:
     term = core.NodeSelectorTerm(
         matchExpressions=[core.NodeSelectorRequirement(key=key, operator=operator, values=values)]

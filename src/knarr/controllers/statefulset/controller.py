@@ -6,6 +6,7 @@ Upstream's counterpart is ``pkg/controller/statefulset``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from knarr.api import codec
 from knarr.api.apps import v1 as apps
@@ -47,7 +48,7 @@ class StatefulSetController(PodOwnerController):
         try:
             await self._take(key, owner, step, known)
         finally:
-            await self._write_status(owner, pods, current, update, collisions)
+            await self._write_status(owner, pods, current, update, collisions, now=now)
         live_names = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(names.values())
         live = {revision_hash(known[name]) for name in live_names if name in known}
         await self._history.truncate(revisions, live=live, limit=owner.spec.revisionHistoryLimit)
@@ -129,13 +130,15 @@ class StatefulSetController(PodOwnerController):
         current: apps.ControllerRevision,
         update: apps.ControllerRevision,
         collisions: int | None,
+        *,
+        now: datetime,
     ) -> None:
         status = plan.compute_status(
             owner,
             pods,
             current=current.metadata.name,
             update=update.metadata.name,
-            now=self.clock.now(),
+            now=now,
         )
         status.collisionCount = collisions
         if plan.rollout_complete(owner, status):
