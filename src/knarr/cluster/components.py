@@ -23,9 +23,10 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
-from knarr.cluster.access_options import AccessOptions, parse_duration_s
+from knarr.cluster.access_options import AccessOptions
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
+from knarr.kit.durations import parse_go_duration_s
 from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
 
@@ -169,7 +170,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 audit=access_files.audit_options(options.access),
                 max_requests_inflight=options.access.max_requests_inflight,
                 max_mutating_requests_inflight=options.access.max_mutating_requests_inflight,
-                request_timeout_s=parse_duration_s(options.access.request_timeout),
+                request_timeout_s=parse_go_duration_s(options.access.request_timeout),
             ),
             clock=clock,
             chance=chance,
@@ -184,7 +185,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             clock=clock,
             front_proxy_ca=_text(options.requestheader_client_ca),
         )
-        await serve(server, listener, delay_s=parse_duration_s(options.access.shutdown_delay_duration))
+        await serve(server, listener, delay_s=parse_go_duration_s(options.access.shutdown_delay_duration))
     finally:
         await store.close()
 

@@ -58,7 +58,7 @@ class NodeProxy:
         container = _container(pod, request.query.get("container"), logs=True)
         query = [pair for pair in request.query.pairs() if pair[0] != "container"]
         path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
-        target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
+        target = await self.kubelet(pod.spec.nodeName, _with_query(path, query))
         return await self._forwarder.send(request, target, method="GET")
 
     async def connect(self, request: Request, options: Any) -> Response:
@@ -75,7 +75,7 @@ class NodeProxy:
             container = _container(pod, options.container, logs=False)
             path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
             query = _exec_query(options)
-        target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
+        target = await self.kubelet(pod.spec.nodeName, _with_query(path, query))
         return self._translated(request, target, options) or self._forwarder.tunnel(request, target)
 
     def _translated(self, request: Request, target: Target, options: Any) -> Response | None:
@@ -115,7 +115,7 @@ class NodeProxy:
         path = _with_query(path, request.query.pairs())
         scheme, name, port = _split_name(info.name, info.resource.removesuffix("s"))
         if info.resource == "nodes":
-            return await self._kubelet(name, path, port=_port_number(port) if port else None)
+            return await self.kubelet(name, path, port=_port_number(port) if port else None)
         if info.resource == "pods":
             pod: core.Pod = await self._pods.get(info.namespace, name)
             if not pod.status.podIP:
@@ -125,7 +125,8 @@ class NodeProxy:
             host, number = self._services.endpoint(info.namespace, name, port)
         return Target(host, number, path, _unverified() if scheme == "https" else None)
 
-    async def _kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
+    async def kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
+        """Where a path of a node's kubelet is. Raises ``StatusError`` 404, 500."""
         try:
             node: core.Node = await self._nodes.get("", node_name)
         except StatusError:

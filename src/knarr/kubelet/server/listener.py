@@ -33,7 +33,6 @@ from knarr.kubelet.pods import all_containers
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.server.auth import ANONYMOUS, Access, User, certificate_user, wanted_access
 from knarr.kubelet.server.logs import LogOptions, read_log
-from knarr.kubelet.server.stats import StatsCollector
 from knarr.kubelet.server.tunnel import is_upgrade, tunnel
 
 if TYPE_CHECKING:
@@ -68,13 +67,6 @@ class KubeletServer:
         self.listening = asyncio.Event()
         self._tls = tls
         self._access = access
-        self._stats = StatsCollector(
-            kubelet.runtime,
-            kubelet.cache,
-            node_name=kubelet.node_name,
-            use=kubelet.read_use,
-            clock=kubelet.clock,
-        )
         self._routes: dict[str, Callable[[web.BaseRequest, list[str]], Answer]] = {
             "healthz": self._healthz,
             "pods": self._pods,
@@ -175,11 +167,11 @@ class KubeletServer:
         if rest not in ([], [""], ["summary"]):
             raise _Refused(404, "404 page not found\n")
         brief = request.query.get("only_cpu_and_memory") == "true"
-        return _json(await self._stats.summary(only_cpu_and_memory=brief))
+        return _json(await self._kubelet.stats.summary(only_cpu_and_memory=brief))
 
     async def _metrics(self, request: web.BaseRequest, rest: list[str]) -> web.StreamResponse:
         if rest == ["resource"]:
-            text = await self._stats.resource_metrics()
+            text = await self._kubelet.stats.resource_metrics()
         elif rest in ([], ["cadvisor"], ["probes"]):
             running = sum(record.running for record in self._kubelet.cache.records.values())
             text = (
