@@ -13,7 +13,13 @@ import pytest
 from knarr.api.core import v1 as core
 from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.node_metrics.kubelets import Kubelets
-from knarr.apiserver.node_metrics.scraper import ASKED_AT_ONCE, DEADLINE_S, FRESH_S, OLDEST_S, SHORTEST_WINDOW_S
+from knarr.apiserver.node_metrics.scraper import (
+    ASKED_AT_ONCE,
+    DEADLINE_S,
+    FRESH_S,
+    OLDEST_S,
+    SHORTEST_WINDOW_S,
+)
 from knarr.apiserver.request import Response
 from knarr.testing import InProcessCluster
 from knarr.testing.backends import BackendCall, InProcessBackends
