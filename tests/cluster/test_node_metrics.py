@@ -18,6 +18,7 @@ from knarr.apiserver.node_metrics.scraper import (
     DEADLINE_S,
     FRESH_S,
     OLDEST_S,
+    PATIENCE_S,
     SHORTEST_WINDOW_S,
 )
 from knarr.apiserver.request import Response
@@ -25,6 +26,7 @@ from knarr.testing import InProcessCluster
 from knarr.testing.backends import BackendCall, InProcessBackends
 from knarr.testing.plugin import ClusterRunner
 
+MINUTE_S = 60.0
 ROOT = "/apis/metrics.k8s.io/v1beta1"
 POD = """
 apiVersion: v1
@@ -192,6 +194,28 @@ def test_a_kubelet_that_does_not_answer_is_waited_for_once_and_not_for_long(knar
         assert made[0].asked["node-1"] == 1
 
     knarr_cluster.run(scenario, configure=configure, nodes=2)
+
+
+def test_many_silent_kubelets_cost_patience_once(knarr_cluster: ClusterRunner) -> None:
+    async def hang(node_name: str) -> None:
+        if node_name != "node-1":
+            await asyncio.Event().wait()
+
+    made, configure = watched(hang)
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        began_s = cluster.clock.monotonic_s()
+        _, found = await get(cluster, f"{ROOT}/nodes")
+        assert [each["metadata"]["name"] for each in found["items"]] == ["node-1"]
+        assert cluster.clock.monotonic_s() - began_s == pytest.approx(PATIENCE_S)
+        await cluster.sleep(10 * MINUTE_S)
+        before = made[0].asked["node-2"]
+        for _ in range(10):
+            await cluster.sleep(MINUTE_S)
+            await get(cluster, f"{ROOT}/nodes")
+        assert made[0].asked["node-2"] - before <= 7, "who stays silent is asked less and less"
+
+    knarr_cluster.run(scenario, configure=configure, nodes=3 * ASKED_AT_ONCE)
 
 
 def test_only_so_many_kubelets_are_asked_at_once(knarr_cluster: ClusterRunner) -> None:

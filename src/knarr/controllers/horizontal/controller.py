@@ -18,6 +18,7 @@ from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.autoscaling import v1 as autoscaling
 from knarr.api.autoscaling import v2
 from knarr.api.core import v1 as core
+from knarr.api.defaulting import apply_defaults
 from knarr.api.errors import StatusError
 from knarr.api.scheme import Resource
 from knarr.api.selectors import LabelSelector, SelectorError, parse_labels
@@ -72,8 +73,11 @@ class HorizontalController(Controller):
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
             return
+        hpa = codec.copy(autoscaler)
+        # What was put into the store by other means has no defaults.
+        apply_defaults(hpa)
         try:
-            await self._round(key, codec.copy(autoscaler), autoscaler.status)
+            await self._round(key, hpa, autoscaler.status)
         except (StatusError, TransportError) as error:
             self.log.warning("autoscaler not served", key="/".join(key), error=error)
         finally:
