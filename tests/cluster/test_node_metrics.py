@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from knarr.api.core import v1 as core
+from knarr.api.core.connect import KUBELET_SERVER
 from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.node_metrics.kubelets import Kubelets
 from knarr.apiserver.node_metrics.scraper import (
@@ -22,6 +23,9 @@ from knarr.apiserver.node_metrics.scraper import (
     SHORTEST_WINDOW_S,
 )
 from knarr.apiserver.request import Response
+from knarr.apiserver.subresources.forwarding import Forwarder
+from knarr.apiserver.subresources.node_proxy import NodeProxy
+from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 from knarr.testing import InProcessCluster
 from knarr.testing.backends import BackendCall, InProcessBackends
 from knarr.testing.plugin import ClusterRunner
@@ -354,3 +358,21 @@ spec:
   insecureSkipTLSVerify: true
   service: {name: metrics-server, namespace: kube-system}
 """
+
+
+def test_a_kubelet_that_is_reached_elsewhere_is_asked_there(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        forwarder = Forwarder()
+        registry = cluster.server.registry
+        services = ServiceEndpoints(services=registry("", "services"), slices=registry("discovery.k8s.io", "endpointslices"))
+        proxy = NodeProxy(
+            pods=registry("", "pods"), nodes=registry("", "nodes"), services=services, tls=None, forwarder=forwarder
+        )
+        near = await proxy.kubelet("node-1", "/metrics/resource")
+        assert (near.host, near.port, near.path) == (cluster.nodes["node-1"].address, 10250, "/metrics/resource")
+        announced = {"metadata": {"annotations": {KUBELET_SERVER: "10.128.0.1:10251"}}}
+        await cluster.client.patch(core.Node, "node-1", announced)
+        far = await proxy.kubelet("node-1", "/metrics/resource")
+        assert (far.host, far.port, far.path) == ("10.128.0.1", 10251, "/nodes/node-1/metrics/resource")
+
+    knarr_cluster.run(scenario)

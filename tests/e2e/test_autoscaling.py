@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from e2e_cluster import Cluster, Space, eventually
+from e2e_cluster import Cluster, Space, eventually, running
 
 pytestmark = pytest.mark.e2e
 
@@ -142,3 +143,33 @@ def test_an_autoscaler_follows_the_load_of_real_containers(space: Space) -> None
 
     eventually(rests, 120, pause_s=3.0)
     assert "All metrics below target" in space.kubectl("describe", "hpa", "busy")
+
+
+FLEET = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: pretends}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: pretends}}
+  template:
+    metadata: {labels: {app: pretends}, annotations: {knarr.dev/simulate-cpu: 300m, knarr.dev/simulate-memory: 64Mi}}
+    spec:
+      nodeSelector: {node.kubernetes.io/instance-type: knarr-simulated}
+      containers: [{name: main, image: "anything:1", resources: {requests: {cpu: 100m}}}]
+"""
+
+
+def test_simulated_nodes_tell_what_they_pretend_to_use(tmp_path: Path) -> None:
+    with running(tmp_path, "--simulated-nodes", "4") as cluster:
+        cluster.kubectl("apply", "-f", "-", stdin=FLEET)
+        cluster.kubectl("wait", "--for=condition=Available", "deployment/pretends", "--timeout=60s")
+        cluster.kubectl("autoscale", "deployment", "pretends", "--cpu-percent=100", "--min=1", "--max=6")
+
+        def shown() -> bool:
+            used = [words[:2] for words in rows(cluster.kubectl("top", "pods")).values()]
+            return len(used) >= 2 and all(300 <= millis(cpu) <= 305 and memory == "64Mi" for cpu, memory in used)
+
+        eventually(shown, 30, pause_s=1.0)
+        assert len(rows(cluster.kubectl("top", "nodes"))) == 5
+        eventually(lambda: cluster.get("deployment", "pretends")["spec"]["replicas"] == 6, 60, pause_s=1.0)

@@ -95,6 +95,9 @@ class FleetOptions(msgspec.Struct, kw_only=True):
     kubeconfig: str
     index: int
     count: int
+    client_ca: str
+    certificate: str
+    key: str
 
 
 class NodeConfig(msgspec.Struct, kw_only=True):
@@ -290,6 +293,7 @@ async def run_fleet(options: FleetOptions) -> None:
             plan=AddressPlan(options.index),
             clock=RealClock(),
             chance=Chance(),
+            tls=server_tls(options.certificate, options.key, options.client_ca),
         )
         await fleet.run()
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from knarr.api.core import v1 as core
-from knarr.api.core.connect import PodExecOptions, PodPortForwardOptions
+from knarr.api.core.connect import KUBELET_SERVER, PodExecOptions, PodPortForwardOptions
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import Request, Response, Tunnel
@@ -131,6 +131,10 @@ class NodeProxy:
             node: core.Node = await self._nodes.get("", node_name)
         except StatusError:
             raise not_found("", "nodes", node_name) from None
+        elsewhere = node.metadata.annotations.get(KUBELET_SERVER, "")
+        if elsewhere and port is None:
+            place, _, number = elsewhere.rpartition(":")
+            return Target(place, _port_number(number), f"/nodes/{node_name}{path}", self._tls)
         addresses = {address.type: address.address for address in reversed(node.status.addresses)}
         host = addresses.get("InternalIP") or addresses.get("ExternalIP") or addresses.get("Hostname")
         if not host:
