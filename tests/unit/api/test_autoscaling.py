@@ -150,7 +150,7 @@ def test_what_is_refused_says_upstreams_words(spec: dict[str, Any], fault: str) 
 
 
 def test_an_annotation_of_v1_that_says_nothing_is_refused() -> None:
-    for text in ("{", "{}", '[{"type": "Pods"}]', '["a"]'):
+    for text in ("{", "{}", '[{"type": "Pods"}]', '["a"]', '[{"type": 5}]', '[{"type": "Pods", "pods": {"metricName": {}}}]'):
         assert validate(autoscaler("v1", annotations={conversion.METRICS: text})), text
 
 

@@ -181,6 +181,8 @@ def _list(text: str) -> list[Data]:
     found = codec.parse_json(text) if text else []
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise codec.DecodeError("", "expected a list of objects")
+    if not all(isinstance(each.get("type", ""), str) for each in found):
+        raise codec.DecodeError("", "expected a text as each object's type")
     return found
 
 

@@ -12,6 +12,7 @@ from knarr.apiserver.aggregation.backends import BackendFailure, whole
 from knarr.apiserver.request import Query, Request
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
+from knarr.kit.lean_import import import_http_client
 
 __all__ = ["HttpKubelets", "Kubelets"]
 
@@ -32,11 +33,15 @@ class HttpKubelets:
         self._forwarder = forwarder
 
     async def resource_metrics(self, node_name: str) -> str:
+        # Imported by the first who needs it, as the forwarder does.
+        import_http_client()
+        import aiohttp
+
         target = await self._node_proxy.kubelet(node_name, PATH)
         answer = await self._forwarder.send(Request("GET", PATH, Query(), {}), target)
         try:
             body = await whole(answer)
-        except (BackendFailure, OSError) as error:
+        except (BackendFailure, aiohttp.ClientError, OSError) as error:
             raise internal_error(f"{target.url}: {error}") from None
         if answer.status != 200:
             raise internal_error(f"bad status from {target.url}: {answer.status}")
