@@ -183,7 +183,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "top pod",
         "until kubectl top pod box >/dev/null 2>&1; do sleep 1; done\nkubectl top pod --containers --sum",
-        ("POD", "NAME", "CPU(cores)", "box", "web"),
+        ("POD", "NAME", "CPU(cores)", "box"),
         note="no metrics-server has to run; a container is shown from its eleventh second on, as metrics-server does",
     ),
     Case("cordon", "kubectl cordon $NODE\nkubectl get node $NODE --no-headers\nkubectl uncordon $NODE", ("cordoned", "SchedulingDisabled")),
