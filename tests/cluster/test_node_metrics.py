@@ -12,6 +12,7 @@ import pytest
 
 from knarr.api.core import v1 as core
 from knarr.api.core.connect import KUBELET_SERVER
+from knarr.api.metrics import v1beta1 as metrics
 from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.node_metrics.kubelets import Kubelets
 from knarr.apiserver.node_metrics.scraper import (
@@ -295,6 +296,20 @@ def test_discovery_offers_the_group_last_of_all(knarr_cluster: ClusterRunner) ->
         _, service = await get(cluster, "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io")
         assert "service" not in service["spec"]
         assert [each["reason"] for each in service["status"]["conditions"]] == ["Local"]
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def test_the_kinds_are_described(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        _, document = await get(cluster, "/openapi/v3/apis/metrics.k8s.io/v1beta1")
+        schemas = document["components"]["schemas"]
+        pods = schemas["io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics"]
+        assert pods["x-kubernetes-group-version-kind"] == [{"group": "metrics.k8s.io", "kind": "PodMetrics", "version": "v1beta1"}]
+        # What the structs have, the description has.
+        for kind in (metrics.ContainerMetrics, metrics.NodeMetrics, metrics.PodMetrics, metrics.PodMetricsList):
+            described = schemas[f"io.k8s.metrics.pkg.apis.metrics.v1beta1.{kind.__name__}"]["properties"]
+            assert set(described) == set(kind.__struct_fields__)
 
     knarr_cluster.run(scenario, nodes=0)
 

@@ -312,6 +312,7 @@ CASES: tuple[Case, ...] = (
 
 #: What every supported kubectl is tried with.
 COMMON = (
+    "top node",
     "create",
     "create token",
     "get",

@@ -115,6 +115,7 @@ def test_top_shows_what_containers_use_and_where(wide: Space) -> None:
     window = json.loads(wide.kubectl("get", "--raw", f"/apis/metrics.k8s.io/v1beta1/namespaces/{wide.name}/pods/burns"))["window"]
     assert re.fullmatch(r"(\d+m)?[\d.]+s", window)
     assert wide.kubectl("get", "pods.metrics.k8s.io", "burns").split()[:4] == ["NAME", "CPU", "MEMORY", "WINDOW"]
+    assert "KIND:       PodMetrics" in wide.kubectl("explain", "pods", "--api-version=metrics.k8s.io/v1beta1")
 
 
 def test_an_autoscaler_follows_the_load_of_real_containers(space: Space) -> None:

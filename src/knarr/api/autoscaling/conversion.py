@@ -33,7 +33,7 @@ def to_v2(old: v1.HorizontalPodAutoscaler) -> v2.HorizontalPodAutoscaler:
         "scaleTargetRef": codec.to_dict(old.spec.scaleTargetRef),
         "minReplicas": old.spec.minReplicas,
         "maxReplicas": old.spec.maxReplicas,
-        "metrics": [_metric_to_v2(each, "target", _source_to_v2) for each in _list(said[METRICS])],
+        "metrics": [_metric_to_v2(each, _source_to_v2) for each in _list(said[METRICS])],
     }
     target = old.spec.targetCPUUtilizationPercentage
     if target is not None:
@@ -44,7 +44,7 @@ def to_v2(old: v1.HorizontalPodAutoscaler) -> v2.HorizontalPodAutoscaler:
     status = codec.to_dict(old.status)
     percent = status.pop("currentCPUUtilizationPercentage", None)
     status["conditions"] = _list(said[CONDITIONS])
-    status["currentMetrics"] = [_metric_to_v2(each, "current", _status_to_v2) for each in _list(said[CURRENT_METRICS])]
+    status["currentMetrics"] = [_metric_to_v2(each, _status_to_v2) for each in _list(said[CURRENT_METRICS])]
     if percent is not None and not status["currentMetrics"]:
         cpu = {"name": "cpu", "current": {"averageUtilization": percent}}
         status["currentMetrics"] = [{"type": "Resource", "resource": cpu}]
@@ -103,14 +103,14 @@ def _is_cpu(metric: v2.MetricSpec) -> bool:
 # From v1's flat sources.
 
 
-def _metric_to_v2(metric: Data, prefix: str, source: Callable[[str, Data], Data]) -> Data:
+def _metric_to_v2(metric: Data, source: Callable[[Data], Data]) -> Data:
     kind = metric.get("type", "")
     field = kind[:1].lower() + kind[1:]
     found = metric.get(field)
-    return {"type": kind, field: source(prefix, found)} if isinstance(found, dict) else {"type": kind}
+    return {"type": kind, field: source(found)} if isinstance(found, dict) else {"type": kind}
 
 
-def _source_to_v2(prefix: str, source: Data) -> Data:
+def _source_to_v2(source: Data) -> Data:
     made = _common_to_v2(source)
     whole = source.get("targetValue")
     average = source.get("averageValue", source.get("targetAverageValue"))
@@ -125,7 +125,7 @@ def _source_to_v2(prefix: str, source: Data) -> Data:
     return {**made, "target": target}
 
 
-def _status_to_v2(prefix: str, source: Data) -> Data:
+def _status_to_v2(source: Data) -> Data:
     average = source.get("averageValue", source.get("currentAverageValue"))
     whole = source.get("currentValue")
     current = {
