@@ -15,12 +15,7 @@ from typing import Any
 
 from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
-from knarr.api.errors import (
-    bad_request,
-    forbidden,
-    method_not_allowed,
-    path_not_found,
-)
+from knarr.api.errors import bad_request, forbidden, method_not_allowed, path_not_found
 from knarr.api.metrics import v1beta1 as metrics
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.plugins import Plugins
@@ -113,19 +108,7 @@ class APIServer:
             chance=chance,
         )
         self._forwarder = Forwarder()
-        node_proxy = NodeProxy(
-            pods=self.registry("", "pods"),
-            nodes=self.registry("", "nodes"),
-            services=services,
-            tls=config.kubelet_tls,
-            forwarder=self._forwarder,
-        )
-        self._routes = SubresourceRoutes(
-            registry=self.registry, tokens=self.tokens, node_proxy=node_proxy, clock=clock, chance=chance
-        )
-        kubelets = config.kubelets or HttpKubelets(node_proxy, self._forwarder)
-        pods, nodes = self.registry("", "pods"), self.registry("", "nodes")
-        self._node_metrics = NodeMetricsEndpoint(kubelets, pods=pods, nodes=nodes, clock=clock)
+        self._build_roads_to_nodes(services)
         self._aggregator = self._build_aggregator(services)
         self._describe()
         self._custom = CustomResources(
@@ -175,6 +158,19 @@ class APIServer:
             self._asked.append(webhook)
         node = NodeAuthorizer(graph, node_rules())
         self.authorizer = AuthorizerChain.of(options, rbac=self.rbac, node=node, webhook=webhook)
+
+    def _build_roads_to_nodes(self, services: ServiceEndpoints) -> None:
+        """What is answered by kubelets, or with what they say."""
+        config, clock = self.config, self._clock
+        pods, nodes = self.registry("", "pods"), self.registry("", "nodes")
+        node_proxy = NodeProxy(
+            pods=pods, nodes=nodes, services=services, tls=config.kubelet_tls, forwarder=self._forwarder
+        )
+        self._routes = SubresourceRoutes(
+            registry=self.registry, tokens=self.tokens, node_proxy=node_proxy, clock=clock, chance=self._chance
+        )
+        kubelets = config.kubelets or HttpKubelets(node_proxy, self._forwarder)
+        self._node_metrics = NodeMetricsEndpoint(kubelets, pods=pods, nodes=nodes, clock=clock)
 
     def _build_aggregator(self, services: ServiceEndpoints) -> Aggregator:
         config, kinds = self.config, self.kinds
