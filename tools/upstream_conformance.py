@@ -1,6 +1,6 @@
 """Upstream's own conformance tests against Knarr: ``python tools/upstream_conformance.py BINARIES [--focus REGEX] [--parallel N]``.
 
-BINARIES is a directory with ``e2e.test``, ``agnhost`` and ``sample-apiserver``, built from upstream's modules as
+BINARIES is a directory with ``e2e.test`` and the programs of the tests' images, built from upstream's modules as
 ``tools/upstream/README.md`` says. The tests want images from a registry; these are made here under the same names, from those
 programs and from Debian's packages, and loaded into every node. A cluster of two nodes is started for the run and erased
 after it. What failed is printed, and kept as JUnit in ``--report``.
@@ -78,6 +78,8 @@ def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
     for name in ("perl:5.26", "glibc-dns-testing:2.0.0"):
         yield ImageBuild([f"{E2E_IMAGES}/{name}"], [base], command=["sleep", "infinity"], environment=path)
     yield ImageBuild([f"{E2E_IMAGES}/nonroot:1.5"], [base], command=["bash"], environment=path, user="1234")
+    setuid = layer_tar([File("usr/local/bin/nnp", (binaries / "nonewprivs").read_bytes(), 0o4755)])
+    yield ImageBuild([f"{E2E_IMAGES}/nonewprivs:1.4"], [base, setuid], command=["nnp"], environment=path)
     for name in ("kitten", "nautilus"):
         page = layer_tar([File("data.json", json.dumps({"image": f"{name}.jpg"}).encode())])
         yield ImageBuild(

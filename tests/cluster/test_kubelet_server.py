@@ -14,6 +14,7 @@ from knarr.api.core import v1 as core
 from knarr.kit.clock import RealClock
 from knarr.kubelet.server.auth import User, wanted_access
 from knarr.kubelet.server.listener import KubeletServer
+from knarr.kubelet.server.shared import SharedKubeletServer
 
 LOG = "knarr.dev/simulate-log"
 Get = Callable[..., Awaitable[tuple[int, str]]]
@@ -145,5 +146,33 @@ def test_what_needs_an_upgrade_says_so(tmp_path: Path) -> None:
             )
             assert (await get("/exec/default/web/main", method="POST"))[0] == 400
             assert (await get("/attach/default/web/none", method="POST"))[0] == 404
+
+    asyncio.run(scenario())
+
+
+def test_a_fleets_kubelets_answer_behind_one_door(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with simulated_cluster(tmp_path, clock=RealClock(), start_latency_s=0.0) as cluster:
+            own = KubeletServer(cluster.kubelet, host="", port=0, tls=None, access=TokenAccess())
+            servers = {"n1": own}
+            shared = SharedKubeletServer(servers.get, host="127.0.0.1", port=0, tls=None)
+            task = asyncio.ensure_future(shared.run())
+            try:
+                await shared.listening.wait()
+                async with aiohttp.ClientSession(f"http://127.0.0.1:{shared.port}") as session:
+
+                    async def get(path: str, token: str = "boss") -> tuple[int, str]:
+                        headers = {"Authorization": f"Bearer {token}"}
+                        async with session.get(path, headers=headers) as answer:
+                            return answer.status, await answer.text()
+
+                    status, text = await get("/nodes/n1/metrics/resource")
+                    assert status == 200 and "node_cpu_usage_seconds_total" in text
+                    assert (await get("/nodes/n1/pods", token="guest"))[0] == 403, "each node asks who it is"
+                    assert (await get("/nodes/n2/metrics/resource"))[0] == 404
+                    assert (await get("/metrics/resource"))[0] == 404
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(scenario())

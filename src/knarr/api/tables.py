@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from knarr.api.meta.tables import Table, TableColumnDefinition, TableRow
-from knarr.api.printing import access, cluster, custom, network, pods, storage, workloads
+from knarr.api.printing import access, cluster, custom, network, pods, storage, usage, workloads
 from knarr.api.printing.columns import Printer, age, columns
 from knarr.api.scheme import Resource
 
@@ -26,7 +26,7 @@ DEFAULT_COLUMNS = columns("Name | Age")
 
 @cache
 def _printers() -> dict[tuple[str, str], Printer]:
-    families = (pods, workloads, network, cluster, storage, access)
+    families = (pods, workloads, network, cluster, storage, access, usage)
     return {(p.group, p.plural): p for family in families for p in family.PRINTERS}
 
 

@@ -17,6 +17,7 @@ from knarr.apiserver.aggregation.front_proxy import FrontProxy
 from knarr.apiserver.audit.config import AuditOptions
 from knarr.apiserver.authentication.config import AuthenticationOptions
 from knarr.apiserver.authorization.chain import AuthorizationOptions
+from knarr.apiserver.node_metrics.kubelets import Kubelets
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.webhooks.transport import WebhookTransport
 
@@ -50,4 +51,6 @@ class ServerConfig:
     """How webhooks are reached; None: over TLS."""
     backend_sender: Sender | None = None
     """How the servers behind APIServices are reached; None: over TLS."""
+    kubelets: Kubelets | None = None
+    """How kubelets are asked what they use; None: over TLS."""
     front_proxy: FrontProxy = field(default_factory=FrontProxy)

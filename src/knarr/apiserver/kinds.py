@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from knarr.api import scheme
+from knarr.api.metrics import v1beta1 as metrics
 from knarr.api.scheme import Resource
 from knarr.apiserver.admission.chain import Admission
 from knarr.apiserver.cacher import Cache, Hub
@@ -41,7 +42,7 @@ def key_of(resource: Resource) -> Key:
 
 
 class Kinds:
-    """``resources`` are all that are served, those without storage of their own (reviews, bindings) included; ``endpoints`` those that
+    """``resources`` are all that are served, those without storage of their own (reviews, bindings, metrics) included; ``endpoints`` those that
     have a registry. ``changed`` is called when the set has changed.
     """
 
@@ -65,7 +66,9 @@ class Kinds:
             if resource.storage_prefix:
                 self._file(self._built_in(resource))
         self.resources: dict[Key, Resource] = {
-            key_of(resource): resource for resource in scheme.all_resources() if _served(resource)
+            key_of(resource): resource
+            for resource in (*scheme.all_resources(), metrics.NODES, metrics.PODS)
+            if _served(resource)
         }
 
     def _built_in(self, resource: Resource) -> GenericRegistry:
@@ -180,7 +183,8 @@ class Kinds:
 
 
 def _served(resource: Resource) -> bool:
-    return bool(resource.storage_prefix) or resource.plural in REVIEWS or resource.plural == "bindings"
+    answered = resource.plural in REVIEWS or resource.plural == "bindings" or resource.group == metrics.GROUP
+    return bool(resource.storage_prefix) or answered
 
 
 _BINDABLE = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}

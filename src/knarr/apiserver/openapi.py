@@ -25,6 +25,8 @@ import msgspec
 from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.facts import definitions, names_by_kind
+from knarr.api.metrics import schema as metrics
+from knarr.api.metrics.v1beta1 import GROUP
 from knarr.api.scheme import Resource, folder_of
 from knarr.apiserver import openapi_protobuf
 from knarr.apiserver.aggregation.aggregator import RemoteVersion
@@ -143,7 +145,7 @@ class OpenAPI:
 
     def _reachable(self, resources: Sequence[Resource], *, v3: bool) -> dict[str, Schema]:
         """The schemas of these resources and of everything they refer to, with descriptions."""
-        known = definitions() | _custom_definitions(resources, v3=v3)
+        known = definitions() | metrics.definitions() | _custom_definitions(resources, v3=v3)
         wanted = [name for resource in resources for name in _kinds_of(resource)]
         found: dict[str, Schema] = {}
         while wanted:
@@ -210,6 +212,8 @@ def definition_name(resource: Resource, kind: str = "") -> str:
         return ".".join(parts)
     folder = folder_of(resource.group)
     wanted = kind or resource.kind
+    if resource.group == GROUP and metrics.PREFIX + wanted in metrics.definitions():
+        return metrics.PREFIX + wanted
     for package in (folder, "apiextensions", "apiregistration"):
         name = names_by_kind().get((package, resource.version, wanted))
         if name:

@@ -110,9 +110,13 @@ def _information_roles() -> Iterator[rbac.ClusterRole]:
 
 def _user_roles() -> Iterator[rbac.ClusterRole]:
     view, edit, admin = _view_rules(), _edit_rules(), _admin_rules()
-    yield _aggregated("admin", [*edit, *view, *admin])
-    yield _aggregated("edit", [*edit, *view], **_flows_to("admin"))
-    yield _aggregated("view", view, **_flows_to("edit"))
+    # As metrics-server brings it.
+    metrics = rule(READ, "metrics.k8s.io", "nodes pods")
+    yield _aggregated("admin", [*edit, *view, metrics, *admin])
+    yield _aggregated("edit", [*edit, *view, metrics], **_flows_to("admin"))
+    yield _aggregated("view", [*view, metrics], **_flows_to("edit"))
+    everybody = {**_flows_to("admin"), **_flows_to("edit"), **_flows_to("view")}
+    yield _role("system:aggregated-metrics-reader", metrics, **everybody)
     yield _role("system:aggregate-to-admin", *admin, **_flows_to("admin"))
     yield _role("system:aggregate-to-edit", *edit, **_flows_to("edit"))
     yield _role("system:aggregate-to-view", *view, **_flows_to("view"))

@@ -15,12 +15,8 @@ from typing import Any
 
 from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
-from knarr.api.errors import (
-    bad_request,
-    forbidden,
-    method_not_allowed,
-    path_not_found,
-)
+from knarr.api.errors import bad_request, forbidden, method_not_allowed, path_not_found
+from knarr.api.metrics import v1beta1 as metrics
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.plugins import Plugins
 from knarr.apiserver.aggregation.aggregator import Aggregator
@@ -43,6 +39,8 @@ from knarr.apiserver.flowcontrol.controller import FlowControl
 from knarr.apiserver.health import Health, version_document
 from knarr.apiserver.kinds import Kinds
 from knarr.apiserver.metrics import CONTENT_TYPE, ServerMetrics
+from knarr.apiserver.node_metrics.endpoint import NodeMetricsEndpoint
+from knarr.apiserver.node_metrics.kubelets import HttpKubelets
 from knarr.apiserver.openapi import OpenAPI
 from knarr.apiserver.rbac import Question, RbacAuthorizer, refusal
 from knarr.apiserver.rbac_defaults import node_rules
@@ -65,7 +63,6 @@ from knarr.store.contract import Store
 __all__ = ["APIServer"]
 
 log = get_logger("apiserver")
-
 
 
 class APIServer:
@@ -111,19 +108,7 @@ class APIServer:
             chance=chance,
         )
         self._forwarder = Forwarder()
-        self._routes = SubresourceRoutes(
-            registry=self.registry,
-            tokens=self.tokens,
-            node_proxy=NodeProxy(
-                pods=self.registry("", "pods"),
-                nodes=self.registry("", "nodes"),
-                services=services,
-                tls=config.kubelet_tls,
-                forwarder=self._forwarder,
-            ),
-            clock=clock,
-            chance=chance,
-        )
+        self._build_roads_to_nodes(services)
         self._aggregator = self._build_aggregator(services)
         self._describe()
         self._custom = CustomResources(
@@ -173,6 +158,19 @@ class APIServer:
             self._asked.append(webhook)
         node = NodeAuthorizer(graph, node_rules())
         self.authorizer = AuthorizerChain.of(options, rbac=self.rbac, node=node, webhook=webhook)
+
+    def _build_roads_to_nodes(self, services: ServiceEndpoints) -> None:
+        """What is answered by kubelets, or with what they say."""
+        config, clock = self.config, self._clock
+        pods, nodes = self.registry("", "pods"), self.registry("", "nodes")
+        node_proxy = NodeProxy(
+            pods=pods, nodes=nodes, services=services, tls=config.kubelet_tls, forwarder=self._forwarder
+        )
+        self._routes = SubresourceRoutes(
+            registry=self.registry, tokens=self.tokens, node_proxy=node_proxy, clock=clock, chance=self._chance
+        )
+        kubelets = config.kubelets or HttpKubelets(node_proxy, self._forwarder)
+        self._node_metrics = NodeMetricsEndpoint(kubelets, pods=pods, nodes=nodes, clock=clock)
 
     def _build_aggregator(self, services: ServiceEndpoints) -> Aggregator:
         config, kinds = self.config, self.kinds
@@ -283,6 +281,7 @@ class APIServer:
                 each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(working)
+            await self._node_metrics.close()
             await self._forwarder.close()
             for asked in self._asked:
                 await asked.close()
@@ -345,6 +344,8 @@ class APIServer:
         resource = self.kinds.resources.get((info.group, info.version, info.resource))
         if resource is None:
             raise path_not_found()
+        if info.group == metrics.GROUP:
+            return await self._node_metrics.handle(request, resource)
         if info.resource in reviews.REVIEWS:
             if info.verb != "create":
                 raise method_not_allowed(resource.group, resource.plural, info.verb)

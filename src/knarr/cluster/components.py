@@ -23,9 +23,10 @@ from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.cloud.local_volumes import LocalVolumes
-from knarr.cluster.access_options import AccessOptions, parse_duration_s
+from knarr.cluster.access_options import AccessOptions
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
+from knarr.kit.durations import parse_go_duration_s
 from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
 
@@ -94,6 +95,9 @@ class FleetOptions(msgspec.Struct, kw_only=True):
     kubeconfig: str
     index: int
     count: int
+    client_ca: str
+    certificate: str
+    key: str
 
 
 class NodeConfig(msgspec.Struct, kw_only=True):
@@ -169,7 +173,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 audit=access_files.audit_options(options.access),
                 max_requests_inflight=options.access.max_requests_inflight,
                 max_mutating_requests_inflight=options.access.max_mutating_requests_inflight,
-                request_timeout_s=parse_duration_s(options.access.request_timeout),
+                request_timeout_s=parse_go_duration_s(options.access.request_timeout),
             ),
             clock=clock,
             chance=chance,
@@ -184,7 +188,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             clock=clock,
             front_proxy_ca=_text(options.requestheader_client_ca),
         )
-        await serve(server, listener, delay_s=parse_duration_s(options.access.shutdown_delay_duration))
+        await serve(server, listener, delay_s=parse_go_duration_s(options.access.shutdown_delay_duration))
     finally:
         await store.close()
 
@@ -289,6 +293,7 @@ async def run_fleet(options: FleetOptions) -> None:
             plan=AddressPlan(options.index),
             clock=RealClock(),
             chance=Chance(),
+            tls=server_tls(options.certificate, options.key, options.client_ca),
         )
         await fleet.run()
 

@@ -14,9 +14,11 @@ often, which keeps a fleet's idle load to a few requests a node and minute.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 
 from knarr.api.core import v1 as core
+from knarr.api.core.connect import KUBELET_SERVER
 from knarr.client.client import Client
 from knarr.client.informer import DELETED, Handler, Informer, InformerFactory
 from knarr.cluster.addresses import AddressPlan
@@ -29,10 +31,15 @@ from knarr.kubelet.kubelet import Kubelet
 from knarr.kubelet.machine import simulated_machine
 from knarr.kubelet.pod_host import SimulatedPodHost
 from knarr.kubelet.runtime.simulated import SimulatedRuntime
+from knarr.kubelet.server.auth import ApiAccess
+from knarr.kubelet.server.listener import KubeletServer
+from knarr.kubelet.server.shared import SharedKubeletServer
 
 __all__ = ["PodShares", "SimulatedFleet"]
 
 STARTING = 32
+#: On the bridge's address nobody else listens there.
+KUBELET_PORT = 10250
 SMALL_FLEET = 500
 HOUSEKEEPING_S = 30.0
 #: Still well inside the 50 s after which a silent node counts as unknown: a quarter of it is the renewal period.
@@ -100,7 +107,9 @@ class SimulatedFleet:
         plan: AddressPlan,
         clock: Clock,
         chance: Chance,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """``tls`` is what the fleet's kubelets are served with, on the bridge's address; without it they have no server."""
         self._cluster = cluster
         self._client = client
         self._count = count
@@ -110,6 +119,9 @@ class SimulatedFleet:
         self._factory = InformerFactory(client, clock=clock, chance=chance)
         self._shares = PodShares(self._factory.informer(core.Pod))
         self._runtimes: dict[str, SimulatedRuntime] = {}
+        self._tls = tls
+        self._kubelets: dict[str, Kubelet] = {}
+        self._servers: dict[str, KubeletServer] = {}
         self._factory.informer(core.Node).add_handler(self._node_changed)
 
     async def run(self) -> None:
@@ -117,12 +129,25 @@ class SimulatedFleet:
         starting = asyncio.Semaphore(STARTING)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._factory.run())
+            if self._tls is not None:
+                host = self._plan.bridge_address
+                shared = SharedKubeletServer(self._server_of, host=host, port=KUBELET_PORT, tls=self._tls)
+                group.create_task(shared.run())
             for number in range(self._count):
                 await starting.acquire()
                 kubelet = self._kubelet(number)
                 group.create_task(kubelet.run(), name=kubelet.node_name)
                 group.create_task(_release_once_registered(kubelet, starting))
             log.info("simulated nodes started", count=self._count)
+
+    def _server_of(self, node: str) -> KubeletServer | None:
+        """Made by the first question to a node: most of a large fleet are never asked."""
+        kubelet, server = self._kubelets.get(node), self._servers.get(node)
+        if server is None and kubelet is not None:
+            access = ApiAccess(self._client, node, clock=self._clock)
+            # It listens nowhere itself: the shared door hands requests on, and its certificate check with them.
+            server = self._servers[node] = KubeletServer(kubelet, host="", port=0, tls=self._tls, access=access)
+        return server
 
     def _kubelet(self, number: int) -> Kubelet:
         name = simulated_node_name(self._cluster, number)
@@ -136,10 +161,12 @@ class SimulatedFleet:
             provider_id=f"knarr://{self._cluster}/{name}",
             housekeeping_period_s=HOUSEKEEPING_S,
         )
+        if self._tls is not None:
+            config.node_annotations[KUBELET_SERVER] = f"{self._plan.bridge_address}:{KUBELET_PORT}"
         if self._count > SMALL_FLEET:
             config.node_lease_duration_s = LARGE_FLEET_LEASE_S
             config.node_status_update_s = LARGE_FLEET_STATUS_S
-        return Kubelet(
+        made = self._kubelets[name] = Kubelet(
             self._client,
             self._factory,
             runtime=runtime,
@@ -152,6 +179,7 @@ class SimulatedFleet:
             machine=simulated_machine(),
             pods=self._shares.of(name),
         )
+        return made
 
     def _node_changed(self, event: str, old: core.Node | None, new: core.Node | None) -> None:
         runtime = self._runtimes.get(new.metadata.name) if new is not None else None

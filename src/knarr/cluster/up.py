@@ -217,6 +217,9 @@ def _children(
             kubeconfig=str(layout.kubeconfig(FLEET)),
             index=record.index,
             count=record.simulated_nodes,
+            client_ca=str(layout.pki.path("ca.crt")),
+            certificate=str(layout.pki.path(f"kubelet-{FLEET}.crt")),
+            key=str(layout.pki.path(f"kubelet-{FLEET}.key")),
         )
         children.append(_child(layout, FLEET, _component(FLEET, fleet)))
     for number, node in enumerate(nodes):
@@ -282,6 +285,7 @@ def _certificates(layout: Layout, record: ClusterRecord, plan: AddressPlan) -> N
     }
     if record.simulated_nodes:
         identities[FLEET] = ("system:knarr:simulated-nodes", [])
+        pki.ensure(f"kubelet-{FLEET}", FLEET, server_names=[plan.bridge_address], client=False)
     for number, name in enumerate(layout.node_names(record)):
         identities[f"node-{name}"] = (f"system:node:{name}", ["system:nodes"])
         identities[f"node-agent-{name}"] = (f"system:knarr:node-agent:{name}", ["system:knarr:node-agents"])

@@ -22,6 +22,7 @@ from knarr.controllers.endpoint_slices import EndpointSliceController
 from knarr.controllers.endpoints import EndpointsController
 from knarr.controllers.framework import Controller, ControllerContext
 from knarr.controllers.garbage_collector import GarbageCollector
+from knarr.controllers.horizontal.controller import HorizontalController
 from knarr.controllers.job.controller import JobController
 from knarr.controllers.job.cronjob import CronJobController
 from knarr.controllers.job.ttl import TTLAfterFinishedController
@@ -72,6 +73,7 @@ class ControllerManager:
                 ReplicaSetController,
                 ReplicationController,
                 DisruptionController,
+                HorizontalController,
                 DeploymentController,
                 DaemonSetController,
                 StatefulSetController,

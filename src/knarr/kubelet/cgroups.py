@@ -91,6 +91,17 @@ class Cgroups:
                 os.kill(pid, signal.SIGKILL)
         return killed
 
+    def use(self, path: str) -> tuple[int, int]:
+        """What the group and those below have used of the processor (nanoseconds) and hold of memory (the working set, bytes)."""
+        if self.unified:
+            microseconds = _field(self.directory("", path), "cpu.stat", "usage_usec")
+            held = _number(self.directory("", path), "memory.current")
+            return microseconds * 1000, max(held - _field(self.directory("", path), "memory.stat", "inactive_file"), 0)
+        nanoseconds = _number(self.directory("cpuacct", path), "cpuacct.usage")
+        memory = self.directory("memory", path)
+        held = _number(memory, "memory.usage_in_bytes")
+        return nanoseconds, max(held - _field(memory, "memory.stat", "total_inactive_file"), 0)
+
     def remove_if_empty(self, path: str) -> None:
         """Remove the group, then its parents, as long as nothing lies in them."""
         for root in self._roots.values():
@@ -122,6 +133,23 @@ class Cgroups:
                         continue
                     break
         return clean
+
+
+def _number(directory: Path | None, name: str) -> int:
+    """A file's one number; 0 where there is no such group yet."""
+    try:
+        return int((directory / name).read_text()) if directory is not None else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _field(directory: Path | None, name: str, key: str) -> int:
+    """One of a file's lines ``key number``; 0 where there is no such group yet."""
+    try:
+        lines = (directory / name).read_text().splitlines() if directory is not None else []
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{key} ")), 0)
 
 
 def _hierarchies(root: Path) -> dict[str, Path]:

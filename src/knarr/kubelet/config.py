@@ -29,6 +29,7 @@ class KubeletConfig:
     port: int = 10250
     max_pods: int = 110
     node_labels: dict[str, str] = field(default_factory=dict)
+    node_annotations: dict[str, str] = field(default_factory=dict)
     register_with_taints: list[core.Taint] = field(default_factory=list)
     provider_id: str = ""
     #: Overrides what the machine has; simulated nodes have nothing else.

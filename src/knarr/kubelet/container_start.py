@@ -22,6 +22,7 @@ from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.transport import TransportError
 from knarr.kit.backoff import Backoff
 from knarr.kit.clock import Clock
+from knarr.kit.durations import go_duration
 from knarr.kit.log import get_logger
 from knarr.kubelet.config import KubeletConfig
 from knarr.kubelet.container_config import NodeFacts, container_config
@@ -159,7 +160,7 @@ class ContainerStarter:
         maximum_s = self._config.max_container_restart_backoff_s
         if known is not None and now_s - ended_s < known.delay_s:
             where = f"container={container.name} pod={full_name(pod)}"
-            message = f"back-off {_go_duration(known.delay_s)} restarting failed {where}"
+            message = f"back-off {go_duration(known.delay_s)} restarting failed {where}"
             text = f"Back-off restarting failed container {container.name} in pod {full_name(pod)}"
             self._recorder.event(pod, WARNING, "BackOff", text, field_path=field_path(pod, container))
             wait_s = max(known.delay_s - (now_s - ended_s), 0.01)
@@ -310,9 +311,3 @@ def _known_restarts(pod: core.Pod, container: Any) -> int:
         if status.name == container.name:
             return status.restartCount + (1 if status.state.terminated is not None else 0)
     return 0
-
-
-def _go_duration(seconds: float) -> str:
-    """``10s``, ``1m20s``, ``5m0s``: as Go prints it."""
-    whole = int(seconds)
-    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60}s"

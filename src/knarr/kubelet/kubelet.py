@@ -49,6 +49,7 @@ from knarr.kubelet.probes.manager import ProbeManager
 from knarr.kubelet.probes.prober import Prober
 from knarr.kubelet.requests import PodRequests
 from knarr.kubelet.runtime import contract as c
+from knarr.kubelet.server.stats import StatsCollector
 from knarr.kubelet.status_manager import StatusManager
 from knarr.kubelet.volumes.manager import VolumeManager
 
@@ -125,6 +126,14 @@ class Kubelet:
             chance=chance,
         )
         self.cache = PodCache(runtime, termination_message) if host is None else PodCache(runtime)
+        self.stats = StatsCollector(
+            runtime,
+            self.cache,
+            node_name=self.node_name,
+            machine_use=self.read_use,
+            node_use=self.host.node_use,
+            clock=clock,
+        )
         self.images = ImageManager(
             runtime, self.objects, self.recorder, clock=clock, serialize=config.serialize_image_pulls
         )

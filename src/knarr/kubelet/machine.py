@@ -11,7 +11,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "MachineUse", "read_machine", "read_use", "simulated_machine"]
+__all__ = ["Machine", "MachineUse", "NodeUse", "read_machine", "read_own_use", "read_use", "simulated_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,14 @@ class MachineUse:
     processes: int
     pid_max: int
     cpu_nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUse:
+    """What a node uses, which need not be the whole machine."""
+
+    cpu_nanoseconds: int
+    working_set_bytes: int
 
 
 _ARCHITECTURES = {
@@ -93,6 +101,13 @@ def read_use(root_dir: Path) -> MachineUse:
         pid_max=int(_text("/proc/sys/kernel/pid_max") or 0),
         cpu_nanoseconds=_cpu_nanoseconds(),
     )
+
+
+def read_own_use() -> NodeUse:
+    """What this process uses itself."""
+    times, pages = os.times(), _text("/proc/self/statm").split()
+    resident = int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
+    return NodeUse(int((times.user + times.system) * 1e9), resident)
 
 
 def _processes() -> int:

@@ -125,13 +125,16 @@ class NodeRegistration:
             await self._clock.sleep(backoff.next_s())
 
     async def _adopt(self) -> None:
-        """The object is there from an earlier life: bring its labels up to date, keep the rest."""
-        name = self._wanted.metadata.name
+        """The object is there from an earlier life: bring labels and annotations up to date, keep the rest."""
+        name, wanted = self._wanted.metadata.name, self._wanted.metadata
         self.node = await self._client.get(core.Node, name)
-        wanted = self._wanted.metadata.labels
-        lacking = {key: value for key, value in wanted.items() if self.node.metadata.labels.get(key) != value}
-        if lacking:
-            self.node = await self._client.patch(core.Node, name, {"metadata": {"labels": lacking}})
+        held = self.node.metadata
+        lacking = {
+            "labels": dict(wanted.labels.items() - held.labels.items()),
+            "annotations": dict(wanted.annotations.items() - held.annotations.items()),
+        }
+        if any(lacking.values()):
+            self.node = await self._client.patch(core.Node, name, {"metadata": lacking})
 
     async def _report(self) -> None:
         name = self._wanted.metadata.name

@@ -55,7 +55,10 @@ def initial_node(
         metadata=meta.ObjectMeta(
             name=name,
             labels=labels,
-            annotations={"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            annotations={
+                "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+                **config.node_annotations,
+            },
         ),
         spec=core.NodeSpec(taints=list(config.register_with_taints), providerID=config.provider_id),
     )

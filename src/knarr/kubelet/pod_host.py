@@ -21,6 +21,7 @@ from knarr.kit.chance import Chance
 from knarr.kubelet.cgroups import Cgroups
 from knarr.kubelet.dns import hosts_file
 from knarr.kubelet.fields import PodFacts
+from knarr.kubelet.machine import NodeUse, read_own_use, read_use
 from knarr.kubelet.naming import TERMINATION_PATH_ANNOTATION, TERMINATION_POLICY_ANNOTATION, log_directory
 from knarr.kubelet.resources import pod_cgroup, pod_cgroup_settings
 from knarr.kubelet.runtime import contract as c
@@ -74,6 +75,10 @@ class PodHost(Protocol):
         ...
 
     def remove_logs(self, directory: str) -> None: ...
+
+    def node_use(self) -> NodeUse | None:
+        """What the node uses; None where only its containers are counted."""
+        ...
 
 
 class LinuxPodHost:
@@ -178,6 +183,16 @@ class LinuxPodHost:
                     os.unlink(entry.path)
 
 
+    def node_use(self) -> NodeUse:
+        if self._cgroup_root == "/":
+            use = read_use(self._root_dir)
+            return NodeUse(use.cpu_nanoseconds, use.memory_total_bytes - use.memory_available_bytes)
+        # One of several nodes of this machine: its containers, and this process, which is its kubelet, proxy and DNS.
+        cpu_nanoseconds, working_set_bytes = self._cgroups.use(self._cgroup_root)
+        own = read_own_use()
+        return NodeUse(cpu_nanoseconds + own.cpu_nanoseconds, working_set_bytes + own.working_set_bytes)
+
+
 class SimulatedPodHost:
     """Nothing on the disk: what a simulated container would see does not matter."""
 
@@ -213,6 +228,9 @@ class SimulatedPodHost:
         return None
 
     def remove_logs(self, directory: str) -> None:
+        return None
+
+    def node_use(self) -> None:
         return None
 
 

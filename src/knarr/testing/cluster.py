@@ -21,9 +21,9 @@ from typing import Any, Self, TypeVar
 import msgspec
 import yaml
 
-from knarr.api import codec, conditions, scheme
+from knarr.api import codec, conditions, quantity, scheme
 from knarr.api.core import v1 as core
-from knarr.api.errors import StatusError
+from knarr.api.errors import StatusError, internal_error
 from knarr.apiserver.aggregation.backends import Sender
 from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.loopback import LoopbackTransport
@@ -124,6 +124,7 @@ class InProcessCluster:
             static_tokens=self._static_tokens,
             webhook_transport=self._webhooks,
             backend_sender=self._backends,
+            kubelets=_Kubelets(self.nodes),
         )
         if self._configure is not None:
             self._configure(config)
@@ -223,6 +224,20 @@ class InProcessCluster:
     async def start_node(self, name: str) -> None:
         """The machine comes back with the pods it had."""
         self.nodes[name].start()
+
+    async def set_usage(
+        self, selector: str, *, cpu: str | None = None, memory: str | None = None, namespace: str = "default"
+    ) -> None:
+        """From now on the running containers of these pods use this much each, as quantities in a manifest say."""
+        for pod in await self.pods(selector, namespace=namespace):
+            node = self.nodes[pod.spec.nodeName] if pod.spec.nodeName else None
+            for container in pod.status.containerStatuses:
+                if node is not None and container.state.running is not None:
+                    node.runtime.set_usage(
+                        container.containerID.rpartition("/")[2],
+                        nanocores=None if cpu is None else quantity.nanos(cpu),
+                        memory_bytes=None if memory is None else quantity.value(memory),
+                    )
 
     async def sleep(self, seconds: float) -> None:
         """Let the cluster live for a while."""
@@ -336,6 +351,19 @@ class InProcessCluster:
             )
         raise_refusal(answer)
         return codec.decode(resource.type, answer.body)
+
+
+class _Kubelets:
+    """How the server asks simulated nodes what they use: one that has stopped answers as a machine without power does."""
+
+    def __init__(self, nodes: Mapping[str, SimulatedNode]) -> None:
+        self._nodes = nodes
+
+    async def resource_metrics(self, node_name: str) -> str:
+        node = self._nodes.get(node_name)
+        if node is None or not node.running:
+            raise internal_error(f"error dialing backend: {node_name}: no route to host")
+        return await node.kubelet.stats.resource_metrics()
 
 
 class _TokenTransport(LoopbackTransport):

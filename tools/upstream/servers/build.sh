@@ -22,7 +22,9 @@ stamp="-s -w -X k8s.io/component-base/version.gitVersion=v$version -X k8s.io/com
 for program in kube-apiserver kube-controller-manager kube-scheduler kubelet; do
     go build -ldflags "$stamp" -o "$out/" "k8s.io/kubernetes/cmd/$program"
 done
-CGO_ENABLED=0 go build -ldflags '-s -w' -o "$out/agnhost" k8s.io/kubernetes/test/images/agnhost
+for image in agnhost nonewprivs; do
+    CGO_ENABLED=0 go build -ldflags '-s -w' -o "$out/$image" "k8s.io/kubernetes/test/images/$image"
+done
 CGO_ENABLED=0 go build -ldflags '-s -w' -o "$out/sample-apiserver" k8s.io/sample-apiserver
 go build -o "$out/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
 go test -c -ldflags "$stamp" -o "$out/e2e.test" k8s.io/kubernetes/test/e2e

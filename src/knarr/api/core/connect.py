@@ -13,6 +13,9 @@ import msgspec
 
 from knarr.api.fields import Struct
 
+#: On a Node whose kubelet is reached elsewhere than at the node's address: host and port. Its paths begin with ``/nodes/<name>`` there.
+KUBELET_SERVER = "knarr.dev/kubelet-server"
+
 
 class PodExecOptions(Struct, kw_only=True):
     apiVersion: str = msgspec.field(default_factory=partial(str, "v1"))

@@ -22,7 +22,7 @@ from knarr.apiserver.request import Pieces, Query, Request, Response, Tunnel, Us
 from knarr.apiserver.subresources.forwarding import Target
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 
-__all__ = ["AGGREGATOR", "BackendFailure", "Backends", "Sender"]
+__all__ = ["AGGREGATOR", "BackendFailure", "Backends", "Sender", "whole"]
 
 MAX_CONTEXTS = 64
 MAX_DOCUMENT_BYTES = 32 * 1024 * 1024
@@ -88,7 +88,7 @@ class Backends:
         target = self._target(api_service, path)
         request = Request("GET", path, Query(), {"accept": accept}, user=AGGREGATOR)
         response = await self._sender.send(request, target, added=_said_of(AGGREGATOR))
-        body = await _whole(response)
+        body = await whole(response)
         if response.status != 200:
             raise BackendFailure(f"bad status from {target.url}: {response.status}")
         return body
@@ -137,7 +137,8 @@ def _said_of(user: UserInfo) -> list[tuple[str, str]]:
     return said
 
 
-async def _whole(response: Response) -> bytes:
+async def whole(response: Response) -> bytes:
+    """The body of another server's answer. Raises ``BackendFailure`` for one that is too large."""
     if isinstance(response.body, Pieces):
         return response.body.whole()
     if isinstance(response.body, bytes):

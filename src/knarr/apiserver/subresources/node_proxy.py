@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from knarr.api.core import v1 as core
-from knarr.api.core.connect import PodExecOptions, PodPortForwardOptions
+from knarr.api.core.connect import KUBELET_SERVER, PodExecOptions, PodPortForwardOptions
 from knarr.api.errors import StatusError, bad_request, internal_error, not_found, service_unavailable
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import Request, Response, Tunnel
@@ -58,7 +58,7 @@ class NodeProxy:
         container = _container(pod, request.query.get("container"), logs=True)
         query = [pair for pair in request.query.pairs() if pair[0] != "container"]
         path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
-        target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
+        target = await self.kubelet(pod.spec.nodeName, _with_query(path, query))
         return await self._forwarder.send(request, target, method="GET")
 
     async def connect(self, request: Request, options: Any) -> Response:
@@ -75,7 +75,7 @@ class NodeProxy:
             container = _container(pod, options.container, logs=False)
             path = f"/{info.subresource}/{info.namespace}/{info.name}/{container}"
             query = _exec_query(options)
-        target = await self._kubelet(pod.spec.nodeName, _with_query(path, query))
+        target = await self.kubelet(pod.spec.nodeName, _with_query(path, query))
         return self._translated(request, target, options) or self._forwarder.tunnel(request, target)
 
     def _translated(self, request: Request, target: Target, options: Any) -> Response | None:
@@ -115,7 +115,7 @@ class NodeProxy:
         path = _with_query(path, request.query.pairs())
         scheme, name, port = _split_name(info.name, info.resource.removesuffix("s"))
         if info.resource == "nodes":
-            return await self._kubelet(name, path, port=_port_number(port) if port else None)
+            return await self.kubelet(name, path, port=_port_number(port) if port else None)
         if info.resource == "pods":
             pod: core.Pod = await self._pods.get(info.namespace, name)
             if not pod.status.podIP:
@@ -125,11 +125,16 @@ class NodeProxy:
             host, number = self._services.endpoint(info.namespace, name, port)
         return Target(host, number, path, _unverified() if scheme == "https" else None)
 
-    async def _kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
+    async def kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
+        """Where a path of a node's kubelet is. Raises ``StatusError`` 404, 500."""
         try:
             node: core.Node = await self._nodes.get("", node_name)
         except StatusError:
             raise not_found("", "nodes", node_name) from None
+        elsewhere = node.metadata.annotations.get(KUBELET_SERVER, "")
+        if elsewhere and port is None:
+            place, _, number = elsewhere.rpartition(":")
+            return Target(place, _port_number(number), f"/nodes/{node_name}{path}", self._tls)
         addresses = {address.type: address.address for address in reversed(node.status.addresses)}
         host = addresses.get("InternalIP") or addresses.get("ExternalIP") or addresses.get("Hostname")
         if not host:

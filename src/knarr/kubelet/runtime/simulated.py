@@ -8,7 +8,9 @@ only):
 * ``knarr.dev/simulate-start-seconds``: how long a start takes (default: the runtime's ``start_latency_s``);
 * ``knarr.dev/simulate-run-seconds``: how long a container runs before it ends by itself (default: for ever);
 * ``knarr.dev/simulate-exit-code``: with what it then ends (default 0);
-* ``knarr.dev/simulate-log``: a line it writes to its log.
+* ``knarr.dev/simulate-log``: a line it writes to its log;
+* ``knarr.dev/simulate-cpu`` and ``knarr.dev/simulate-memory``: what it uses while it runs (``250m``, ``64Mi``; default 0), until
+  ``set_usage`` says otherwise.
 
 Upstream counterpart: kubemark's fake runtime. Neighbours: ``contract``; the in-process cluster of
 ``knarr.testing``. Invariant: no thread, no socket, and no file unless a log was asked for, so it runs on
@@ -20,10 +22,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from copy import copy
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
+from knarr.api import quantity
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 from knarr.kubelet.runtime import contract as c
@@ -38,6 +42,20 @@ MAX_PENDING_CHANGES = 10_000
 KILLED_EXIT_CODE = 137
 TERMINATED_EXIT_CODE = 143
 IMAGE_BYTES = 1_000_000
+
+
+@dataclass(slots=True)
+class _Usage:
+    """What a running container uses; ``total_nanoseconds`` is what it had used at ``at_ns``."""
+
+    nanocores: int
+    memory_bytes: int
+    at_ns: int
+    total_nanoseconds: int = 0
+
+    def advance(self, now_ns: int) -> None:
+        self.total_nanoseconds += (now_ns - self.at_ns) * self.nanocores // quantity.NANO
+        self.at_ns = now_ns
 
 
 class SimulatedRuntime:
@@ -60,6 +78,7 @@ class SimulatedRuntime:
         self._sandboxes: dict[str, c.PodSandboxStatus] = {}
         self._containers: dict[str, c.ContainerStatus] = {}
         self._owner: dict[str, str] = {}
+        self._usage: dict[str, _Usage] = {}
         self._log_paths: dict[str, Path] = {}
         self._images: dict[str, c.Image] = {}
         self._addresses: set[int] = set()
@@ -158,6 +177,8 @@ class SimulatedRuntime:
             raise c.RuntimeServiceError("container is not in CONTAINER_CREATED state")
         container.state = c.CONTAINER_RUNNING
         container.started_at = self._now_ns()
+        cpu, memory = _read(container, "cpu", quantity.nanos, 0), _read(container, "memory", quantity.value, 0)
+        self._usage[container_id] = _Usage(cpu, memory, container.started_at)
         self._write_log(container)
         run_s = self._setting(container, "run-seconds", -1.0)
         if run_s >= 0:
@@ -174,6 +195,7 @@ class SimulatedRuntime:
             self._end(container_id, KILLED_EXIT_CODE)
             del self._containers[container_id]
             del self._owner[container_id]
+            self._usage.pop(container_id, None)
 
     async def list_containers(self, *, labels: dict[str, str] | None = None) -> list[c.Container]:
         return [
@@ -234,14 +256,26 @@ class SimulatedRuntime:
     async def port_forward(self, sandbox_id: str, ports: list[int]) -> str:
         raise _no_streaming()
 
+    def set_usage(self, container_id: str, *, nanocores: int | None = None, memory_bytes: int | None = None) -> None:
+        """From now on a running container uses this much; what is None stays as it is. Raises ``c.NotFound``."""
+        usage = self._usage.get(self._container(container_id).id)
+        if usage is None:
+            raise c.NotFound(f'container "{container_id}" has not been started')
+        usage.advance(self._now_ns())
+        usage.nanocores = usage.nanocores if nanocores is None else nanocores
+        usage.memory_bytes = usage.memory_bytes if memory_bytes is None else memory_bytes
+
     async def container_stats(self, container_id: str) -> c.ContainerStats:
         container, now = self._container(container_id), self._now_ns()
+        usage = self._usage.get(container_id)
+        if usage is not None:
+            usage.advance(now)
         return c.ContainerStats(
             attributes=c.ContainerAttributes(
                 id=container.id, metadata=container.metadata, labels=container.labels
             ),
-            cpu=c.CpuUsage(timestamp=now, usage_core_nano_seconds=0),
-            memory=c.MemoryUsage(timestamp=now, working_set_bytes=0),
+            cpu=c.CpuUsage(timestamp=now, usage_core_nano_seconds=usage.total_nanoseconds if usage else 0),
+            memory=c.MemoryUsage(timestamp=now, working_set_bytes=usage.memory_bytes if usage else 0),
         )
 
     async def list_container_stats(self) -> list[c.ContainerStats]:
@@ -293,6 +327,8 @@ class SimulatedRuntime:
         if container.state == c.CONTAINER_EXITED:
             return
         container.state = c.CONTAINER_EXITED
+        if container_id in self._usage:
+            self.set_usage(container_id, nanocores=0, memory_bytes=0)
         container.exit_code = exit_code
         container.finished_at = self._now_ns()
         container.started_at = container.started_at or container.finished_at
@@ -341,7 +377,7 @@ def _read(container: c.ContainerStatus, name: str, convert: Callable[[str], T], 
             try:
                 return convert(text)
             except ValueError:
-                raise c.RuntimeServiceError(f"expected a number in annotation {key}, got {text!r}") from None
+                raise c.RuntimeServiceError(f"expected an amount in annotation {key}, got {text!r}") from None
     return default
 
 

@@ -32,8 +32,8 @@ from knarr.kubelet.pod_cache import ContainerRecord
 from knarr.kubelet.pods import all_containers
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.server.auth import ANONYMOUS, Access, User, certificate_user, wanted_access
+from knarr.kubelet.server.listening import listen
 from knarr.kubelet.server.logs import LogOptions, read_log
-from knarr.kubelet.server.stats import StatsCollector
 from knarr.kubelet.server.tunnel import is_upgrade, tunnel
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ __all__ = ["KubeletServer"]
 
 log = get_logger("kubelet-server")
 
-KEEPALIVE_S = 120.0
-SHUTDOWN_S = 1.0
 Answer = Awaitable[web.StreamResponse]
 
 
@@ -68,13 +66,6 @@ class KubeletServer:
         self.listening = asyncio.Event()
         self._tls = tls
         self._access = access
-        self._stats = StatsCollector(
-            kubelet.runtime,
-            kubelet.cache,
-            node_name=kubelet.node_name,
-            use=kubelet.read_use,
-            clock=kubelet.clock,
-        )
         self._routes: dict[str, Callable[[web.BaseRequest, list[str]], Answer]] = {
             "healthz": self._healthz,
             "pods": self._pods,
@@ -92,21 +83,17 @@ class KubeletServer:
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        server = web.Server(self._handle, keepalive_timeout=KEEPALIVE_S, access_log=None)
-        loop = asyncio.get_running_loop()
-        listening = await loop.create_server(server, self._host, self.port, ssl=self._tls)
-        # Asked for port 0, the system has chosen one.
-        self.port = listening.sockets[0].getsockname()[1]
+        await listen(self._handle, host=self._host, port=self.port, tls=self._tls, started=self._started)
+
+    def _started(self, port: int) -> None:
+        self.port = port
         self.listening.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            listening.close()
-            with contextlib.suppress(asyncio.CancelledError):
-                await server.shutdown(SHUTDOWN_S)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = unquote(request.rel_url.raw_path)
+        return await self.answer(request, unquote(request.rel_url.raw_path))
+
+    async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        """One request for a path of this kubelet's, which need not be the request's own."""
         parts = path.strip("/").split("/")
         try:
             await self._authorize(request, path)
@@ -175,11 +162,11 @@ class KubeletServer:
         if rest not in ([], [""], ["summary"]):
             raise _Refused(404, "404 page not found\n")
         brief = request.query.get("only_cpu_and_memory") == "true"
-        return _json(await self._stats.summary(only_cpu_and_memory=brief))
+        return _json(await self._kubelet.stats.summary(only_cpu_and_memory=brief))
 
     async def _metrics(self, request: web.BaseRequest, rest: list[str]) -> web.StreamResponse:
         if rest == ["resource"]:
-            text = await self._stats.resource_metrics()
+            text = await self._kubelet.stats.resource_metrics()
         elif rest in ([], ["cadvisor"], ["probes"]):
             running = sum(record.running for record in self._kubelet.cache.records.values())
             text = (

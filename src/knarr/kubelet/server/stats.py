@@ -1,14 +1,19 @@
 """What pods and the node use: ``/stats/summary`` (JSON) and ``/metrics/resource`` (text).
 
 Upstream counterpart: ``pkg/kubelet/server/stats``, ``pkg/kubelet/metrics/collectors/resource_metrics.go``.
-Neighbours: ``runtime`` counts per container, ``machine`` the node; metrics-server reads the result.
+Neighbours: ``runtime`` counts per container, ``pod_host`` and ``machine`` the node; the API server's resource
+metrics, or a metrics-server, reads the result.
 
-Invariant: rates come from two looks at least ``MIN_INTERVAL_S`` apart, so asking often costs nothing and
-lies nothing.
+Nothing is read while nobody asks; upstream's cadvisor looks every ten seconds. So a rate comes from the look
+before this one if that is at most ``OLDEST_LOOK_S`` old; after a longer silence the collector looks twice,
+``SHORTEST_WINDOW_S`` apart, and the one who asks waits for it.
+
+Invariant: asking often costs nothing and lies nothing: a look younger than ``FRESH_S`` keeps its rates.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,69 +21,106 @@ from datetime import UTC, datetime
 from typing import Any
 
 from knarr.kit.clock import Clock, rfc3339
+from knarr.kit.rates import Reading, rate
 from knarr.kubelet import naming
-from knarr.kubelet.machine import MachineUse
+from knarr.kubelet.machine import MachineUse, NodeUse
 from knarr.kubelet.pod_cache import PodCache
 from knarr.kubelet.runtime import contract as c
 
 __all__ = ["StatsCollector"]
 
-MIN_INTERVAL_S = 1.0
+FRESH_S = 10.0
+OLDEST_LOOK_S = 60.0
+SHORTEST_WINDOW_S = 2.0
+#: The node among the containers' ids.
+NODE = ""
 
 
 @dataclass(slots=True)
 class _Look:
-    at_s: float
-    cpu: dict[str, int] = field(default_factory=dict)
+    """Totals of CPU time at one moment, in nanoseconds, and the rates since the look before, in nanocores."""
+
+    at_s: float = float("-inf")
+    totals: dict[str, Reading] = field(default_factory=dict)
     rates: dict[str, int] = field(default_factory=dict)
 
 
 class StatsCollector:
+    """``machine_use`` tells of disk and memory, ``node_use`` of what the node uses; both may know nothing."""
+
     def __init__(
         self,
         runtime: c.Runtime,
         cache: PodCache,
         *,
         node_name: str,
-        use: Callable[[], MachineUse | None],
+        machine_use: Callable[[], MachineUse | None],
+        node_use: Callable[[], NodeUse | None],
         clock: Clock,
     ) -> None:
         self._runtime = runtime
         self._cache = cache
         self._node_name = node_name
-        self._use = use
+        self._machine_use = machine_use
+        self._read_node_use = node_use
         self._clock = clock
         self._started = clock.now()
-        self._last = _Look(-MIN_INTERVAL_S)
+        self._last = _Look()
+        self._looking = asyncio.Lock()
+        #: Of containers that have ended, where nothing but containers tells what the node has used.
+        self._ended_nanoseconds = 0
+        self._counted: dict[str, int] = {}
 
-    async def _look(self) -> list[c.ContainerStats]:
+    async def _stats(self) -> list[c.ContainerStats]:
         # A runtime counts ended containers as well, with zeros that would only mislead.
         listed = await self._runtime.list_container_stats()
-        stats = [each for each in listed if self._cache.is_running(each.attributes.id)]
-        now_s = self._clock.monotonic_s()
-        elapsed_s = now_s - self._last.at_s
-        if elapsed_s < MIN_INTERVAL_S:
-            return stats
-        fresh = _Look(now_s)
-        for each in stats:
-            fresh.cpu[each.attributes.id] = _cpu(each)
-        use = self._use()
+        return [each for each in listed if self._cache.is_running(each.attributes.id)]
+
+    def _node_use(self, stats: list[c.ContainerStats]) -> NodeUse:
+        use = self._read_node_use()
         if use is not None:
-            fresh.cpu[""] = use.cpu_nanoseconds
-        for key, total in fresh.cpu.items():
-            if key in self._last.cpu:
-                fresh.rates[key] = max(int((total - self._last.cpu[key]) / elapsed_s), 0)
+            return use
+        now = {each.attributes.id: _cpu(each) for each in stats}
+        self._ended_nanoseconds += sum(total for key, total in self._counted.items() if key not in now)
+        self._counted = now
+        return NodeUse(self._ended_nanoseconds + sum(now.values()), sum(map(_memory, stats)))
+
+    async def _rated_stats(self) -> list[c.ContainerStats]:
+        """The containers, with rates in ``_last`` that are good to tell."""
+        # Whoever asks meanwhile gets what this look finds.
+        async with self._looking:
+            age_s = self._clock.monotonic_s() - self._last.at_s
+            if age_s < FRESH_S:
+                return await self._stats()
+            if age_s > OLDEST_LOOK_S:
+                await self._look()
+                await self._clock.sleep(SHORTEST_WINDOW_S)
+            return await self._look()
+
+    async def _look(self) -> list[c.ContainerStats]:
+        stats = await self._stats()
+        now_s = self._clock.monotonic_s()
+        fresh = _Look(now_s)
+        fresh.totals[NODE] = Reading(now_s, self._node_use(stats).cpu_nanoseconds)
+        for each in stats:
+            if each.cpu is not None:
+                started_s = self._started_at(each.attributes.id) / 1e9
+                fresh.totals[each.attributes.id] = Reading(each.cpu.timestamp / 1e9, _cpu(each), started_s)
+        for key, now in fresh.totals.items():
+            found = rate(self._last.totals.get(key), now, youngest_s=SHORTEST_WINDOW_S, oldest_s=OLDEST_LOOK_S)
+            if found is not None:
+                fresh.rates[key] = int(found.per_second)
         self._last = fresh
         return stats
 
     async def summary(self, *, only_cpu_and_memory: bool = False) -> dict[str, Any]:
-        stats = await self._look()
+        stats = await self._rated_stats()
         now = rfc3339(self._clock.now())
         pods: dict[str, list[c.ContainerStats]] = defaultdict(list)
         for each in stats:
             pods[each.attributes.labels.get(naming.POD_UID_LABEL, "")].append(each)
         return {
-            "node": self._node(now, only_cpu_and_memory),
+            "node": self._node(now, self._node_use(stats), only_cpu_and_memory),
             "pods": [
                 self._pod(uid, members, now, only_cpu_and_memory)
                 for uid, members in pods.items()
@@ -86,21 +128,17 @@ class StatsCollector:
             ],
         }
 
-    def _node(self, now: str, brief: bool) -> dict[str, Any]:
+    def _node(self, now: str, used: NodeUse, brief: bool) -> dict[str, Any]:
         node: dict[str, Any] = {"nodeName": self._node_name, "startTime": rfc3339(self._started)}
-        use = self._use()
+        node["cpu"] = {"time": now, "usageCoreNanoSeconds": used.cpu_nanoseconds}
+        if NODE in self._last.rates:
+            node["cpu"]["usageNanoCores"] = self._last.rates[NODE]
+        memory = {"usageBytes": used.working_set_bytes, "workingSetBytes": used.working_set_bytes}
+        node["memory"] = {"time": now, **memory}
+        use = self._machine_use()
         if use is None:
             return node
-        used = use.memory_total_bytes - use.memory_available_bytes
-        node["cpu"] = {"time": now, "usageCoreNanoSeconds": use.cpu_nanoseconds}
-        if "" in self._last.rates:
-            node["cpu"]["usageNanoCores"] = self._last.rates[""]
-        node["memory"] = {
-            "time": now,
-            "availableBytes": use.memory_available_bytes,
-            "usageBytes": used,
-            "workingSetBytes": used,
-        }
+        node["memory"]["availableBytes"] = use.memory_available_bytes
         if not brief:
             node["fs"] = {
                 "time": now,
@@ -128,7 +166,8 @@ class StatsCollector:
         rates = [
             self._last.rates[each.attributes.id] for each in members if each.attributes.id in self._last.rates
         ]
-        pod["cpu"]["usageNanoCores"] = sum(rates)
+        if len(rates) == len(members):
+            pod["cpu"]["usageNanoCores"] = sum(rates)
         return pod
 
     def _container(self, stats: c.ContainerStats, brief: bool) -> dict[str, Any]:
@@ -136,8 +175,9 @@ class StatsCollector:
         result: dict[str, Any] = {"name": name, "startTime": _time(self._started_at(stats.attributes.id))}
         if stats.cpu is not None:
             result["cpu"] = {"time": _time(stats.cpu.timestamp), "usageCoreNanoSeconds": _cpu(stats)}
-            rate = self._last.rates.get(stats.attributes.id, stats.cpu.usage_nano_cores)
-            result["cpu"]["usageNanoCores"] = rate or 0
+            nanocores = self._last.rates.get(stats.attributes.id, stats.cpu.usage_nano_cores)
+            if nanocores is not None:
+                result["cpu"]["usageNanoCores"] = nanocores
         if stats.memory is not None:
             fields = {
                 "workingSetBytes": stats.memory.working_set_bytes,
@@ -167,14 +207,12 @@ class StatsCollector:
 
     async def resource_metrics(self) -> str:
         """The resource metrics endpoint, in Prometheus' text format."""
-        stats = await self._look()
+        stats = await self._stats()
         out = _Metrics()
-        use = self._use()
+        use = self._node_use(stats)
         now_ms = int(self._clock.now().timestamp() * 1000)
-        if use is not None:
-            out.add("node_cpu_usage_seconds_total", "counter", {}, use.cpu_nanoseconds / 1e9, now_ms)
-            used = use.memory_total_bytes - use.memory_available_bytes
-            out.add("node_memory_working_set_bytes", "gauge", {}, used, now_ms)
+        out.add("node_cpu_usage_seconds_total", "counter", {}, use.cpu_nanoseconds / 1e9, now_ms)
+        out.add("node_memory_working_set_bytes", "gauge", {}, use.working_set_bytes, now_ms)
         totals: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         for each in stats:
             labels = each.attributes.labels
