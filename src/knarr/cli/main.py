@@ -250,6 +250,11 @@ def apiserver(access: Any, **options: Any) -> None:
 @click.option(
     "--scheduler-kubeconfig", default="", help="Run the scheduler in the same process, with this identity."
 )
+@click.option("--cluster-signing-cert-file", default="", help="The authority that signs certificates on request.")
+@click.option("--cluster-signing-key-file", default="", help="Its key.")
+@click.option(
+    "--cluster-signing-duration", default="8760h0m0s", show_default=True, help="How long they last at most."
+)
 def controller_manager(**options: Any) -> None:
     """Run the controllers alone."""
     from knarr.cluster.components import ControlOptions

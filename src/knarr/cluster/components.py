@@ -15,7 +15,7 @@ import signal
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,9 @@ from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
+
+if TYPE_CHECKING:
+    from knarr.controllers.certificates.signing import ReadAuthority
 
 __all__ = [
     "ApiServerOptions",
@@ -75,6 +78,10 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     cluster_cidr: str = ""
     load_balancer_cidr: str = ""
     scheduler_kubeconfig: str = ""
+    cluster_signing_cert_file: str = ""
+    """With its key: the authority that signs what CertificateSigningRequests ask for."""
+    cluster_signing_key_file: str = ""
+    cluster_signing_duration: str = "8760h0m0s"
     host_network: str = ""
     """A cluster's name: keep this machine's own routes and service rules for it."""
     host_index: int = 0
@@ -229,6 +236,8 @@ async def run_controllers(options: ControlOptions) -> None:
             root_ca_pem=_read(options.root_ca).decode(),
             load_balancer_cidr=options.load_balancer_cidr,
             volumes=LocalVolumes() if options.host_network else None,
+            read_authority=_authority(options),
+            signing_duration_s=parse_duration_s(options.cluster_signing_duration),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())
@@ -243,6 +252,15 @@ async def run_controllers(options: ControlOptions) -> None:
                 )
             if options.scheduler_kubeconfig:
                 group.create_task(run_scheduler(SchedulerOptions(kubeconfig=options.scheduler_kubeconfig)))
+
+
+def _authority(options: ControlOptions) -> ReadAuthority | None:
+    certificate, key = options.cluster_signing_cert_file, options.cluster_signing_key_file
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise ValueError("expected both --cluster-signing-cert-file and --cluster-signing-key-file, or neither")
+    return lambda: (_read(certificate), _read(key))
 
 
 async def run_scheduler(options: SchedulerOptions) -> None:

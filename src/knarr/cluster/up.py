@@ -204,6 +204,8 @@ def _children(
         cluster_cidr=plan.pod_cidr,
         load_balancer_cidr=plan.load_balancer_cidr,
         scheduler_kubeconfig=str(layout.kubeconfig("scheduler")),
+        cluster_signing_cert_file=str(pki.path("ca.crt")),
+        cluster_signing_key_file=str(pki.path("ca.key")),
         host_network=layout.name,
         host_index=record.index,
     )

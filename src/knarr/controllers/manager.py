@@ -13,6 +13,9 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
 from knarr.cloud.contract import Volumes
 from knarr.cloud.local import LocalLoadBalancers
+from knarr.controllers.certificates.approving import CSRApprovingController
+from knarr.controllers.certificates.cleaner import CSRCleanerController
+from knarr.controllers.certificates.signing import DURATION_S, CSRSigningController, ReadAuthority
 from knarr.controllers.cluster_role_aggregation import ClusterRoleAggregationController
 from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
@@ -44,7 +47,9 @@ from knarr.kit.clock import Clock
 
 
 class ControllerManager:
-    """Builds and runs every controller. ``cluster_cidr`` empty: no pod ranges are given out."""
+    """Builds and runs every controller. ``cluster_cidr`` empty: no pod ranges are given out; no
+    ``read_authority``: no certificate is signed, others may.
+    """
 
     def __init__(
         self,
@@ -57,6 +62,8 @@ class ControllerManager:
         root_ca_pem: str = "",
         load_balancer_cidr: str = "",
         volumes: Volumes | None = None,
+        read_authority: ReadAuthority | None = None,
+        signing_duration_s: float = DURATION_S,
     ) -> None:
         self._recorders: list[EventRecorder] = []
 
@@ -90,8 +97,13 @@ class ControllerManager:
                 PodGCController,
                 ClusterRoleAggregationController,
                 PolicyStatusController,
+                CSRApprovingController,
+                CSRCleanerController,
             )
         ]
+        if read_authority is not None:
+            signing = context(CSRSigningController.name)
+            self.controllers.append(CSRSigningController(signing, read_authority, longest_s=signing_duration_s))
         if root_ca_pem:
             self.controllers.append(RootCAController(context(RootCAController.name), root_ca_pem))
         if cluster_cidr:
