@@ -13,6 +13,7 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
 from knarr.cloud.contract import Volumes
 from knarr.cloud.local import LocalLoadBalancers
+from knarr.controllers.bootstrap import BootstrapSigner, TokenCleaner
 from knarr.controllers.certificates.approving import CSRApprovingController
 from knarr.controllers.certificates.cleaner import CSRCleanerController
 from knarr.controllers.certificates.signing import DURATION_S, CSRSigningController, ReadAuthority
@@ -99,6 +100,8 @@ class ControllerManager:
                 PolicyStatusController,
                 CSRApprovingController,
                 CSRCleanerController,
+                BootstrapSigner,
+                TokenCleaner,
             )
         ]
         if read_authority is not None:
