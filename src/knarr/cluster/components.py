@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import signal
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,10 @@ import msgspec
 from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
+from knarr.client.leases import LeadershipLost
 from knarr.cloud.local_volumes import LocalVolumes
 from knarr.cluster.access_options import AccessOptions, parse_duration_s
+from knarr.cluster.election import CONTROLLER_MANAGER, SCHEDULER, ElectionOptions, elected
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
 from knarr.kit.lean_import import import_http_client
@@ -70,7 +73,7 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
 
 class ControlOptions(msgspec.Struct, kw_only=True):
     """What the controllers are started with; with ``scheduler_kubeconfig`` the scheduler runs in the same
-    process.
+    process, elected in the same way.
     """
 
     kubeconfig: str
@@ -82,6 +85,7 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     """With its key: the authority that signs what CertificateSigningRequests ask for."""
     cluster_signing_key_file: str = ""
     cluster_signing_duration: str = "8760h0m0s"
+    election: ElectionOptions = msgspec.field(default_factory=lambda: ElectionOptions(CONTROLLER_MANAGER))
     host_network: str = ""
     """A cluster's name: keep this machine's own routes and service rules for it."""
     host_index: int = 0
@@ -92,6 +96,7 @@ class SchedulerOptions(msgspec.Struct, kw_only=True):
     """What a scheduler is started with."""
 
     kubeconfig: str
+    election: ElectionOptions = msgspec.field(default_factory=lambda: ElectionOptions(SCHEDULER))
 
 
 class FleetOptions(msgspec.Struct, kw_only=True):
@@ -124,7 +129,9 @@ class NodeConfig(msgspec.Struct, kw_only=True):
 
 
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``main`` on uvloop until it ends or a signal cancels it."""
+    """Run ``main`` on uvloop until it ends or a signal cancels it; who loses an election ends as one that failed,
+    and is started again to wait for the next.
+    """
     import uvloop
 
     async def guarded() -> None:
@@ -135,7 +142,14 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    uvloop.run(guarded())
+    lost = False
+    try:
+        uvloop.run(guarded())
+    except* LeadershipLost as group:
+        lost = True
+        log.error("process ends", reason=group.exceptions[0])
+    if lost:
+        sys.exit(1)
 
 
 async def run_apiserver(options: ApiServerOptions) -> None:
@@ -225,23 +239,28 @@ async def run_controllers(options: ControlOptions) -> None:
 
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
-        client = await _client(options.kubeconfig, stack, "kube-controller-manager")
+        client = await _client(options.kubeconfig, stack, CONTROLLER_MANAGER)
         factory = InformerFactory(client, clock=clock, chance=chance)
-        manager = ControllerManager(
-            client,
-            factory,
-            clock=clock,
-            chance=chance,
-            cluster_cidr=options.cluster_cidr,
-            root_ca_pem=_read(options.root_ca).decode(),
-            load_balancer_cidr=options.load_balancer_cidr,
-            volumes=LocalVolumes() if options.host_network else None,
-            read_authority=_authority(options),
-            signing_duration_s=parse_duration_s(options.cluster_signing_duration),
-        )
+
+        async def lead() -> None:
+            # Not before: informers start when somebody asks for them, and who only waits needs none.
+            manager = ControllerManager(
+                client,
+                factory,
+                clock=clock,
+                chance=chance,
+                cluster_cidr=options.cluster_cidr,
+                root_ca_pem=_read(options.root_ca).decode(),
+                load_balancer_cidr=options.load_balancer_cidr,
+                volumes=LocalVolumes() if options.host_network else None,
+                read_authority=_authority(options),
+                signing_duration_s=parse_duration_s(options.cluster_signing_duration),
+            )
+            await manager.run()
+
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())
-            group.create_task(manager.run())
+            group.create_task(elected(options.election, client, lead, clock=clock, chance=chance))
             if options.host_network:
                 from knarr.cluster.addresses import AddressPlan
                 from knarr.cluster.node_network import run_host_network
@@ -251,7 +270,9 @@ async def run_controllers(options: ControlOptions) -> None:
                     run_host_network(options.host_network, client, factory, plan=plan, clock=clock)
                 )
             if options.scheduler_kubeconfig:
-                group.create_task(run_scheduler(SchedulerOptions(kubeconfig=options.scheduler_kubeconfig)))
+                election = msgspec.structs.replace(options.election, leader_elect_resource_name=SCHEDULER)
+                scheduler = SchedulerOptions(kubeconfig=options.scheduler_kubeconfig, election=election)
+                group.create_task(run_scheduler(scheduler))
 
 
 def _authority(options: ControlOptions) -> ReadAuthority | None:
@@ -269,12 +290,15 @@ async def run_scheduler(options: SchedulerOptions) -> None:
 
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
-        client = await _client(options.kubeconfig, stack, "kube-scheduler")
+        client = await _client(options.kubeconfig, stack, SCHEDULER)
         factory = InformerFactory(client, clock=clock, chance=chance)
-        scheduler = Scheduler(client, factory, clock=clock, chance=chance)
+
+        async def lead() -> None:
+            await Scheduler(client, factory, clock=clock, chance=chance).run()
+
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())
-            group.create_task(scheduler.run())
+            group.create_task(elected(options.election, client, lead, clock=clock, chance=chance))
 
 
 async def run_node(config: NodeConfig) -> None:

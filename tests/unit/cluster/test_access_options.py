@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from knarr.apiserver.request import UserInfo
-from knarr.cli.access import AccessCommand
+from knarr.cli.struct_flags import AccessCommand
 from knarr.cluster.access_files import authentication_options
 from knarr.cluster.access_options import FLAGS, AccessOptions, parse_duration_s, parse_extra_config
 
