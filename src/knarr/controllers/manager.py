@@ -39,6 +39,7 @@ from knarr.controllers.resource_quota import ResourceQuotaController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
+from knarr.controllers.stuck_deletions import StuckDeletionController
 from knarr.controllers.taint_eviction import TaintEvictionController
 from knarr.controllers.volumes.claims import ClaimBinder
 from knarr.controllers.volumes.protection import ClaimProtection, VolumeProtection
@@ -119,7 +120,8 @@ class ControllerManager:
                 ServiceLoadBalancerController(context(ServiceLoadBalancerController.name), local)
             )
         # Last: it shares the informers that the others have asked for.
-        self.controllers.append(GarbageCollector(context(GarbageCollector.name)))
+        collector = GarbageCollector(context(GarbageCollector.name))
+        self.controllers += [collector, StuckDeletionController(context(StuckDeletionController.name), collector)]
 
     async def run(self) -> None:
         """Run all of them until cancelled."""
