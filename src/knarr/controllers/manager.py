@@ -36,6 +36,7 @@ from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.policy_status import PolicyStatusController
 from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
 from knarr.controllers.resource_quota import ResourceQuotaController
+from knarr.controllers.restart_on_change import RestartOnChangeController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
@@ -119,6 +120,8 @@ class ControllerManager:
             self.controllers.append(
                 ServiceLoadBalancerController(context(ServiceLoadBalancerController.name), local)
             )
+        # After those that follow all of a kind: metadata is enough for it, and whoever has more is as good.
+        self.controllers.append(RestartOnChangeController(context(RestartOnChangeController.name)))
         # Last: it shares the informers that the others have asked for.
         collector = GarbageCollector(context(GarbageCollector.name))
         self.controllers += [collector, StuckDeletionController(context(StuckDeletionController.name), collector)]
