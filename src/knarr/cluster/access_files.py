@@ -20,7 +20,8 @@ from knarr.apiserver.authorization.chain import AuthorizationOptions
 from knarr.apiserver.authorization.webhook import AuthorizationWebhookOptions
 from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
-from knarr.cluster.access_options import AccessOptions, parse_duration_s
+from knarr.cluster.access_options import AccessOptions
+from knarr.kit.durations import parse_duration_s
 
 __all__ = ["audit_options", "authentication_options", "authorization_options", "more_admission", "read_yaml"]
 

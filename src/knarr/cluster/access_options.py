@@ -8,13 +8,12 @@ imports none of those: every process of a cluster reads it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-__all__ = ["FLAGS", "AccessOptions", "parse_duration_s", "parse_extra_config"]
+__all__ = ["FLAGS", "AccessOptions", "parse_extra_config"]
 
 
 class AccessOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -89,20 +88,6 @@ FLAGS = {
     "shutdown_delay_duration": "How long to serve on, not ready, before the end.",
     "enable_admission_plugins": "Besides those that are on: EventRateLimit, ExtendedResourceToleration.",
 }
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-
-
-def parse_duration_s(text: str) -> float:
-    """Seconds in a Go duration such as ``1m30s``. Raises ``ValueError``."""
-    if text == "0":
-        return 0.0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"expected a duration such as 2m0s, got {text!r}")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
 
 def parse_extra_config(entries: Sequence[str]) -> AccessOptions:
     """``apiserver.NAME=VALUE`` as minikube's ``--extra-config``. Raises ``ValueError``."""

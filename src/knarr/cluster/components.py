@@ -25,10 +25,11 @@ from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
 from knarr.client.leases import LeadershipLost
 from knarr.cloud.local_volumes import LocalVolumes
-from knarr.cluster.access_options import AccessOptions, parse_duration_s
+from knarr.cluster.access_options import AccessOptions
 from knarr.cluster.election import CONTROLLER_MANAGER, SCHEDULER, ElectionOptions, elected
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
+from knarr.kit.durations import parse_duration_s
 from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
 

@@ -15,9 +15,9 @@ import msgspec
 from knarr.client.client import Client
 from knarr.client.events import EventRecorder
 from knarr.client.leases import LeaderElectionConfig, LeaderElector
-from knarr.cluster.access_options import parse_duration_s
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
+from knarr.kit.durations import parse_duration_s
 
 __all__ = ["CONTROLLER_MANAGER", "FLAGS", "SCHEDULER", "ElectionOptions", "elected"]
 
