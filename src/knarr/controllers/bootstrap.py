@@ -5,7 +5,7 @@ that the ConfigMap comes from who gave out the token. The ConfigMap, and the rig
 cluster up (``kubeadm init``), not here.
 
 Upstream's counterpart is ``pkg/controller/bootstrap``, off there unless asked for; without a token or a ``cluster-info`` it does nothing,
-so here it is on. Both watch only Secrets of the token type.
+so here it is on. Of Secrets both watch those of the token type only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.core.bootstrap_tokens import NAME_PREFIX, NAMESPACE, TYPE, left_s, value
-from knarr.controllers.framework import Controller, ControllerContext, Key
+from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
 
 CLUSTER_INFO: Key = ("kube-public", "cluster-info")
 KUBECONFIG, SIGNATURE_PREFIX = "kubeconfig", "jws-kubeconfig-"
@@ -48,12 +48,16 @@ class BootstrapSigner(Controller):
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
-        namespace, name = CLUSTER_INFO
-        maps = self.informer(core.ConfigMap, namespace=namespace, field_selector=f"metadata.name={name}")
+        # All of them: the publisher of the root certificate follows them as well.
+        self._maps = self.lister(core.ConfigMap)
+        self.informer(core.ConfigMap).add_handler(self._map_changed)
         tokens = self.informer(core.Secret, namespace=NAMESPACE, field_selector=_TOKENS)
-        for informer in (maps, tokens):
-            informer.add_handler(lambda event, old, new: self.queue.add(CLUSTER_INFO))
-        self._maps, self._tokens = maps.lister, tokens.lister
+        tokens.add_handler(lambda event, old, new: self.queue.add(CLUSTER_INFO))
+        self._tokens = tokens.lister
+
+    def _map_changed(self, event: str, old: core.ConfigMap | None, new: core.ConfigMap | None) -> None:
+        if new is not None and key_of(new) == CLUSTER_INFO:
+            self.queue.add(CLUSTER_INFO)
 
     async def reconcile(self, key: Key) -> None:
         info = self._maps.get(*key)

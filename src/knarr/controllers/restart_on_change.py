@@ -92,6 +92,7 @@ def changed_sources(baseline: Mapping[str, str], now: Mapping[str, str]) -> list
 
 class RestartOnChangeController(Controller):
     name = "restart-on-change-controller"
+    workers = 2
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

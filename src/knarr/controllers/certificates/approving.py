@@ -48,6 +48,7 @@ def ways_of(request: certificates.CertificateSigningRequest) -> list[tuple[str, 
 
 class CSRApprovingController(Controller):
     name = "certificatesigningrequest-approving-controller"
+    workers = 2
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -50,6 +50,7 @@ def is_due(request: certificates.CertificateSigningRequest) -> bool:
 
 class CSRSigningController(Controller):
     name = "certificatesigningrequest-signing-controller"
+    workers = 2
 
     def __init__(
         self, context: ControllerContext, read_authority: ReadAuthority, *, longest_s: float = DURATION_S
