@@ -94,7 +94,7 @@ async def lease(cluster: InProcessCluster) -> coordination.Lease:
     return await cluster.client.get(coordination.Lease, CONTROLLER_MANAGER, namespace="kube-system")
 
 
-def when_pods(cluster: InProcessCluster, count: int, act: Callable[[], None]) -> set[str]:
+def when_pods(cluster: InProcessCluster, count: int, act: Callable[[], object]) -> set[str]:
     """Every pod's uid as it appears; at the ``count``-th, ``act``."""
     seen: set[str] = set()
     registry = cluster.server.registry("", "pods")
@@ -107,6 +107,26 @@ def when_pods(cluster: InProcessCluster, count: int, act: Callable[[], None]) ->
 
     registry.cache.subscribers.append(look)
     return seen
+
+
+@pytest.mark.parametrize("moment", [1, 4, 9, COUNT])
+def test_a_manager_that_is_stopped_at_any_moment_leaves_exactly_as_many_pods_as_asked_for(
+    moment: int, knarr_cluster: ClusterRunner
+) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        first = Candidate(cluster, "first")
+        await cluster.wait_for(lambda: first.works)
+        second = Candidate(cluster, "second")
+        await cluster.wait_for(lambda: cluster.exists(core.ServiceAccount, "default"))
+        seen = when_pods(cluster, moment, first.task.cancel)
+        await cluster.client.create(replica_set("rs", COUNT))
+        await cluster.sleep(8)
+        assert second.works and first.task.cancelled()
+        await cluster.sleep(30)
+        assert len(await cluster.pods("app=rs")) == COUNT and len(seen) == COUNT
+        await second.stop()
+
+    knarr_cluster.run(scenario, **ALONE)
 
 
 @pytest.mark.parametrize("moment", range(1, COUNT + 1, 2))

@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster_objects import NS, deployment, pod
 
-from knarr.api import conditions
+from knarr.api import codec, conditions
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
@@ -108,6 +108,38 @@ def test_a_namespace_says_which_of_its_objects_hold_it(knarr_cluster: ClusterRun
         for kind in ("NamespaceDeletionDiscoveryFailure", "NamespaceDeletionContentFailure"):
             condition = conditions.get(namespace.status.conditions, kind)
             assert condition is not None and condition.status == "False"
+
+    knarr_cluster.run(scenario, nodes=0, scheduler=False)
+
+
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boats.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: boats, singular: boat, kind: Boat, listKind: BoatList}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"""
+
+
+def test_a_custom_resource_whose_operator_is_gone_says_so_too(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.apply(DEFINITION)
+        path = "/apis/example.com/v1/namespaces/default/boats"
+        boat = {"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "knarr", "finalizers": [HOLD]}}
+        headers = {"Content-Type": "application/json"}
+
+        async def made() -> bool:
+            answer = await cluster.client.raw("POST", path, body=codec.encode(boat), headers=headers)
+            return answer.status == 201
+
+        await cluster.wait_for(made)
+        await cluster.client.raw("DELETE", f"{path}/knarr")
+        await cluster.sleep(120)
+        assert await told(cluster) == {"Boat knarr": [f"Deletion waits for: finalizers {HOLD}"]}
 
     knarr_cluster.run(scenario, nodes=0, scheduler=False)
 

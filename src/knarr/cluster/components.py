@@ -143,13 +143,15 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    lost = False
+    lost: BaseException | None = None
     try:
         uvloop.run(guarded())
     except* LeadershipLost as group:
-        lost = True
-        log.error("process ends", reason=group.exceptions[0])
-    if lost:
+        lost = group
+    while isinstance(lost, BaseExceptionGroup):
+        lost = lost.exceptions[0]
+    if lost is not None:
+        log.error("process ends", reason=lost)
         sys.exit(1)
 
 

@@ -19,13 +19,12 @@ from datetime import datetime, timedelta
 
 from knarr.api import conditions
 from knarr.api.core import v1 as core
-from knarr.api.core.pod_claims import claim_names
 from knarr.api.errors import StatusError
 from knarr.client.transport import TransportError
 from knarr.controllers.framework import Controller, ControllerContext, Key
 from knarr.controllers.garbage_collector import FOREGROUND, GarbageCollector, Node
 from knarr.controllers.namespaces import FINALIZER as NAMESPACE_FINALIZER
-from knarr.controllers.volumes.protection import CLAIM_FINALIZER
+from knarr.controllers.volumes.protection import CLAIM_FINALIZER, users_of_claim
 from knarr.kit.clock import parse_rfc3339, rfc3339
 
 PERIOD_S = 30.0
@@ -97,11 +96,13 @@ class StuckDeletionController(Controller):
         deleting = map(self._graph.node, self._graph.deleting)
         ending = {node.name for node in deleting if node is not None and node.resource.type is core.Namespace}
         said = {node.uid: self._why(node) for node in overdue}
+        inside: dict[str, list[str]] = {}
+        for node in overdue:
+            if said[node.uid]:
+                inside.setdefault(node.namespace, []).append(f"{_title(node)} ({said[node.uid]})")
         for node in overdue:
             if node.resource.type is core.Namespace:
-                inside = [each for each in overdue if each.namespace == node.name and said[each.uid]]
-                names = listed([f"{_title(each)} ({said[each.uid]})" for each in inside])
-                said[node.uid] = "; ".join(filter(None, (said[node.uid], names)))
+                said[node.uid] = "; ".join(filter(None, (said[node.uid], listed(inside.get(node.name, ())))))
         self._told = {uid: told for uid, told in self._told.items() if uid in said}
         room = TOLD_AT_ONCE
         for node in overdue:
@@ -130,10 +131,7 @@ class StuckDeletionController(Controller):
             if pod is not None and not _ended(pod):
                 kubelet = kubelet_silence(pod, self._nodes.get("", pod.spec.nodeName))
         elif CLAIM_FINALIZER in finalizers:
-            pods = self._pods.list(node.namespace)
-            # A pod without a node does not use it yet.
-            using = (pod for pod in pods if pod.spec.nodeName and node.name in claim_names(pod))
-            users = [pod.metadata.name for pod in using]
+            users = [pod.metadata.name for pod in users_of_claim(self._pods, (node.namespace, node.name))]
         return explain(finalizers, blocking, kubelet, users)
 
     async def _tell(self, node: Node, why: str) -> None:
