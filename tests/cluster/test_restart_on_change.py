@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from cluster_objects import NS, deployed, deployment, template
 
+from knarr.api import codec
 from knarr.api.apps import v1 as apps
+from knarr.api.apps.restart_on_change import ASKED
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
-from knarr.controllers.restart_on_change import ASKED, RESTARTED_FOR, RUNS_WITH, digest_of
+from knarr.controllers.restart_on_change import RESTARTED_FOR, RUNS_WITH, digest_of
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 
@@ -218,3 +220,17 @@ def test_a_controller_that_starts_restarts_only_what_changed_while_it_was_away(k
         assert not await uids(cluster) & first and await mark(cluster)
 
     knarr_cluster.run(scenario)
+
+
+def test_an_annotation_that_asks_for_nothing_is_warned_of(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        for value, warns in (("yes", True), ("true", False)):
+            made = deployment(f"web-{value}", 1)
+            made.metadata.annotations = {ASKED: value}
+            path, headers = "/apis/apps/v1/namespaces/default/deployments", {"Content-Type": "application/json"}
+            answer = await cluster.client.raw("POST", path, body=codec.encode(made), headers=headers)
+            assert answer.status == 201
+            text = answer.headers.get("Warning", "").replace("\\", "")
+            assert (f'metadata.annotations: {ASKED}: expected "true" or "false", got "yes"' in text) is warns
+
+    knarr_cluster.run(scenario, nodes=0, scheduler=False)

@@ -27,6 +27,7 @@ import msgspec
 
 from knarr.api import codec, scheme
 from knarr.api.apps import v1 as apps
+from knarr.api.apps.restart_on_change import ASKED, restarts_on_change
 from knarr.api.core import v1 as core
 from knarr.api.core.pod_references import CONFIG_MAP, SECRET, ConfigSource, config_sources
 from knarr.api.errors import StatusError
@@ -34,7 +35,6 @@ from knarr.client.client import MERGE_PATCH
 from knarr.client.informer import MODIFIED, Lister
 from knarr.controllers.framework import Controller, ControllerContext, Key
 
-ASKED = "knarr.dev/restart-on-change"
 #: On the workload: what its pods run with.
 RUNS_WITH = "knarr.dev/runs-with"
 #: In the pod template: what makes it new.
@@ -149,7 +149,7 @@ class RestartOnChangeController(Controller):
         if workload is None or workload.metadata.deletionTimestamp is not None:
             return
         annotations = workload.metadata.annotations
-        if annotations.get(ASKED) != "true":
+        if not restarts_on_change(annotations):
             if RUNS_WITH in annotations:
                 # Whoever asks again later starts from what is then.
                 await self._patch(workload, {"metadata": {"annotations": {RUNS_WITH: None}}})

@@ -1,7 +1,8 @@
 """How long a container that ends waits before it runs again: 10 s, doubling up to 5 min, or as its pod's annotations say.
 
 ``knarr.dev/crash-loop-initial-delay`` and ``knarr.dev/crash-loop-max-delay`` hold durations from one second to an hour. What cannot be
-read is as if it were not there: a pod must not fail to restart over a typing error. The API server warns whoever writes it, the kubelet tells it as an event.
+read is as if it were not there: a pod must not fail to restart over a typing error. The API server warns whoever writes it, the kubelet
+tells it as an event.
 
 Upstream knows a maximum for a whole node only. Neighbours: the kubelet waits; ``apiserver.admission.pods`` warns.
 """

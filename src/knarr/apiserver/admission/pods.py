@@ -1,11 +1,12 @@
 """What the server adds to a new pod: its priority, and how long it tolerates a node that fails; and a word on
-images without a version and delays nobody can read.
+images without a version and annotations nobody can read.
 
 Upstream's counterparts are the ``Priority`` and ``DefaultTolerationSeconds`` plug-ins; the warnings are Knarr's own.
 """
 
 from __future__ import annotations
 
+from knarr.api.apps.restart_on_change import problem_of
 from knarr.api.core import v1 as core
 from knarr.api.core.crash_loop import crash_loop_of
 from knarr.api.errors import forbidden, quote
@@ -103,7 +104,7 @@ def _tolerates(toleration: core.Toleration, key: str) -> bool:
 
 
 class PodWarnings(Plugin):
-    """Warns of an image that may be another one tomorrow, and of delays between restarts that cannot be read."""
+    """Warns of an image that may be another one tomorrow, and of annotations of ours that cannot be read."""
 
     name = "PodWarnings"
     concerns = frozenset(
@@ -127,6 +128,9 @@ class PodWarnings(Plugin):
         if attributes.is_("", "pods"):
             self._warn(attributes, attributes.obj, "")
         else:
+            problem = problem_of(attributes.obj.metadata.annotations)
+            if problem:
+                attributes.ctx.warnings.append(f"metadata.annotations: {problem}")
             template = getattr(attributes.obj.spec, "template", None)
             if isinstance(template, core.PodTemplateSpec):
                 self._warn(attributes, template, "spec.template.")
