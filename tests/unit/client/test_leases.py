@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -92,6 +93,49 @@ def test_who_was_killed_and_comes_back_under_its_name_leads_again_at_once(knarr_
         await again
 
     knarr_cluster.run(scenario, nodes=0, controllers=False, scheduler=False)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_breaks_no_two_lead_at_once_and_somebody_does_again(seed: int, knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        leading: set[str] = set()
+        terms: list[str] = []
+
+        async def lead(name: str) -> None:
+            assert not leading, f"{name} and {leading}"
+            leading.add(name)
+            terms.append(name)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                leading.discard(name)
+
+        faults = Faults(refuse=0.2, lose_answer=0.2, conflict=0.1, fail=0.1, delay=0.3, delay_s=4)
+        links: list[FaultyTransport] = []
+
+        async def candidate(name: str) -> None:
+            link = FaultyTransport(cluster.client.transport, faults, cluster.clock, cluster.chance)
+            links.append(link)
+            while True:
+                # As its supervisor starts it again.
+                with contextlib.suppress(LeadershipLost):
+                    await elector(cluster, name, link).run(lambda: lead(name))
+
+        tasks = [asyncio.ensure_future(candidate(f"c{number}")) for number in range(3)]
+        for _ in range(40):
+            await cluster.sleep(15)
+            for link in links:
+                link.cut = cluster.chance.uniform(0, 1) < 0.3
+        for link in links:
+            link.cut, link.faults = False, Faults()
+        await cluster.sleep(60)
+        assert len(leading) == 1 and len(terms) > 5
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    knarr_cluster.run(scenario, nodes=0, controllers=False, scheduler=False, seed=seed)
 
 
 @pytest.mark.parametrize(
