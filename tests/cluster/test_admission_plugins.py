@@ -6,11 +6,8 @@ import base64
 from typing import Any
 
 import pytest
+from cluster_certificates import signing_request
 from cluster_objects import NS, pod
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from knarr.api.certificates import v1 as certificates
 from knarr.api.core import v1 as core
@@ -23,6 +20,7 @@ from knarr.api.storage import v1 as storage
 from knarr.apiserver.admission.optional import EventLimit
 from knarr.apiserver.config import ServerConfig
 from knarr.testing import InProcessCluster
+from knarr.testing.keys import signing_authority
 from knarr.testing.plugin import ClusterRunner
 
 API_ONLY: dict[str, Any] = {"nodes": 0, "controllers": False, "scheduler": False}
@@ -34,14 +32,6 @@ async def refusal(work: Any, code: int = 403) -> str:
         await work
     assert refused.value.code == code, refused.value
     return str(refused.value)
-
-
-def signing_request(name: str, *groups: str, signer: str = "kubernetes.io/kube-apiserver-client") -> certificates.CertificateSigningRequest:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, "ann"), *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, each) for each in groups)]
-    made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(parts)).sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-    body = base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
-    spec = certificates.CertificateSigningRequestSpec(request=body, signerName=signer, usages=["client auth"])
-    return certificates.CertificateSigningRequest(metadata=meta.ObjectMeta(name=name), spec=spec)
 
 
 async def may(cluster: InProcessCluster, user: str, *rules: rbac.PolicyRule) -> None:
@@ -79,16 +69,14 @@ def test_approving_and_signing_take_a_right_on_the_signer(knarr_cluster: Cluster
         own = await cluster.client.create(signing_request("b", signer="example.com/mine"))
         assert own.spec.username == "kubernetes-admin"
         own.status.conditions = list(foreign.status.conditions)
-        own.status.certificate = base64.b64encode(b"not mine to write").decode()
+        own.status.certificate = base64.b64encode(signing_authority()[0]).decode()
         approved = await client.update(own, subresource="approval")
         [condition] = approved.status.conditions
         assert condition.lastUpdateTime and condition.lastTransitionTime and not approved.status.certificate
-        approved.status.conditions = []
         approved.status.certificate = own.status.certificate
         told = await refusal(client.update(approved, subresource="status"))
         assert 'user not permitted to sign requests with signerName "example.com/mine"' in told
         signed = await cluster.client.update(approved, subresource="status")
-        # The signer cannot take the approval away.
         assert [each.type for each in signed.status.conditions] == ["Approved"] and signed.status.certificate
 
     knarr_cluster.run(scenario, **API_ONLY)

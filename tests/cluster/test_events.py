@@ -101,3 +101,23 @@ def test_an_event_can_be_read_in_both_versions(knarr_cluster: ClusterRunner) -> 
             )
 
     knarr_cluster.run(scenario)
+
+
+def test_events_are_found_by_who_told_them_in_either_api(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        told = events.Event(
+            metadata=core.meta.ObjectMeta(name="told", namespace=NS),
+            eventTime="2026-01-01T00:00:00.000000Z",
+            reportingController="test-controller",
+            reportingInstance="one",
+            action="Do",
+            reason="Test",
+            type="Normal",
+            regarding=core.ObjectReference(namespace=NS),
+        )
+        await cluster.client.create(told)
+        old = await cluster.client.list(core.Event, namespace=NS, field_selector="source=test-controller")
+        new = await cluster.client.list(events.Event, namespace=NS, field_selector="reportingController=test-controller")
+        assert [each.metadata.name for each in (*old.items, *new.items)] == ["told", "told"]
+
+    knarr_cluster.run(scenario, nodes=0, controllers=False, scheduler=False)

@@ -84,14 +84,16 @@ class Remote:
         user: str = "",
         groups: list[str] | None = None,
         authority: str = CA,
+        pair: tuple[Path, Path] | None = None,
         headers: list[tuple[str, str]] | None = None,
         body: Any = None,
     ) -> tuple[int, Any, Any]:
-        """Status, headers and decoded body, sent with ``user``'s certificate, or with none."""
+        """Status, headers and decoded body, sent with ``user``'s certificate, with ``pair`` (certificate and key), or with none."""
         tls = ssl.create_default_context(cafile=str(self._pki.path("ca.crt")))
         if user:
-            certificate, key = self._pki.ensure(f"{authority}-{user}", user, groups=groups or [], authority=authority)
-            tls.load_cert_chain(certificate, key)
+            pair = self._pki.ensure(f"{authority}-{user}", user, groups=groups or [], authority=authority)
+        if pair is not None:
+            tls.load_cert_chain(*pair)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
             async with session.request(method, self.url + path, headers=headers, json=body) as answer:
                 text = await answer.text()
@@ -104,9 +106,12 @@ class Remote:
 
 
 @contextlib.asynccontextmanager
-async def serving(pki: Pki, configure: Callable[[ServerConfig], None] | None = None) -> AsyncIterator[Remote]:
-    """A server without controllers on real time, listening on this machine."""
-    quiet: dict[str, Any] = {"nodes": 0, "controllers": False, "scheduler": False}
+async def serving(
+    pki: Pki, configure: Callable[[ServerConfig], None] | None = None, *, controllers: bool = False
+) -> AsyncIterator[Remote]:
+    """A server on real time, listening on this machine; controllers, if any, sign with its clients' authority."""
+    quiet: dict[str, Any] = {"nodes": 0, "controllers": controllers, "scheduler": False}
+    quiet["read_authority"] = lambda: (pki.ca_pem, pki.path(f"{CA}.key").read_bytes())
     async with InProcessCluster(clock=RealClock(), configure=configure, **quiet) as cluster:
         front_proxy_ca = pki.path(f"{FRONT_PROXY_CA}.crt")
         tls = server_tls(

@@ -153,9 +153,9 @@ def signing_request() -> str:
 
 
 def self_signed() -> bytes:
-    from knarr.testing.keys import stand_in_certificate
+    from knarr.testing.keys import signing_authority
 
-    return stand_in_certificate().encode()
+    return signing_authority()[0]
 
 
 LEASE_SPEC: Object = {

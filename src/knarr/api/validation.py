@@ -17,9 +17,12 @@ from typing import Any
 from knarr.api import scheme
 from knarr.api.errors import FieldError
 from knarr.api.metadata import check_metadata, check_metadata_update
-from knarr.api.rules import Rules
+from knarr.api.rules import Rules, any_change
 
-__all__ = ["validate", "validate_update"]
+__all__ = ["OF_STATUS", "validate", "validate_update"]
+
+#: Sub-resources through which only the status is written.
+OF_STATUS = ("status", "approval")
 
 #: The folders that have a ``validation`` module.
 FOLDERS = frozenset(
@@ -99,13 +102,15 @@ def validate_update(new: Any, old: Any, *, subresource: str = "") -> list[FieldE
     """Every fault of the change from ``old`` to ``new``; ``validate`` judges ``new`` by itself.
 
     ``subresource`` is how the change came in: the writer of "status" cannot touch the spec, so only metadata
-    is judged; "resize" and "ephemeralcontainers" of a pod may change what a plain update may not.
+    is judged, and what the kind's rules say of that sub-resource; "resize" and "ephemeralcontainers" of a pod
+    may change what a plain update may not.
     """
     cls: Any = type(new)
     faults = check_metadata_update(new.metadata, old.metadata)
-    if subresource == "status":
-        custom = getattr(cls, "CUSTOM", None)
-        return faults if custom is None else faults + list(custom.check(new))
+    custom = getattr(cls, "CUSTOM", None)
+    if custom is not None and subresource == "status":
+        return faults + list(custom.check(new))
     rules = _rules(cls)
-    change = rules.by_subresource.get(subresource, rules.update)
+    otherwise = any_change if subresource in OF_STATUS else rules.update
+    change = rules.by_subresource.get(subresource, otherwise)
     return faults + change(new, old)

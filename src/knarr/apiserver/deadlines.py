@@ -8,12 +8,12 @@ Upstream's counterpart is ``apiserver/pkg/endpoints/filters/request_deadline.go`
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 from knarr.api.errors import bad_request
 from knarr.apiserver.request import Request, RequestInfo
 from knarr.kit.clock import Clock
+from knarr.kit.durations import parse_duration_s
 
 __all__ = ["Deadlines", "is_long_running", "limit_s"]
 
@@ -22,8 +22,6 @@ LOOK_S = 1.0
 
 _LONG_VERBS = {"watch", "proxy"}
 _LONG_SUBRESOURCES = {"attach", "exec", "proxy", "log", "portforward"}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def is_long_running(info: RequestInfo) -> bool:
@@ -35,10 +33,11 @@ def limit_s(request: Request, most_s: float) -> float:
     text = request.query.get("timeout")
     if not text:
         return most_s
-    parts = _DURATION.findall(text)
-    if "".join(number + unit for number, unit in parts) != text.removeprefix("+"):
-        raise bad_request(f'invalid timeout specified in the request URI - time: invalid duration "{text}"')
-    wanted_s = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    try:
+        wanted_s = parse_duration_s(text.removeprefix("+"))
+    except ValueError:
+        problem = f'invalid timeout specified in the request URI - time: invalid duration "{text}"'
+        raise bad_request(problem) from None
     return min(wanted_s, most_s) if wanted_s > 0 else most_s
 
 

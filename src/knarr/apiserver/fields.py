@@ -23,6 +23,8 @@ _READ_FROM = {
     "status.podIPs": "status.podIP",
     "name": "metadata.name",
 }
+#: Fields that, where they are empty, have another field's value.
+_INSTEAD = {"source": "reportingComponent"}
 
 
 class _Metadata(msgspec.Struct):
@@ -54,6 +56,7 @@ class FieldReader:
         self._steps = [
             (name, path[0], path[1] if len(path) > 1 else "", _ZERO.get(path, "")) for name, path in self._paths
         ]
+        self._instead = [pair for pair in _INSTEAD.items() if set(pair) <= set(self.fields)]
         self._custom = [(name, tuple(name.split("."))) for name in resource.selectable_fields or ()]
         self._decoder = msgspec.json.Decoder(_partial_struct([path for _, path in self._paths]))
 
@@ -76,6 +79,8 @@ class FieldReader:
                 held = getattr(held, second)
             # Nearly always a string: by hand, for every write comes here.
             fields[name] = held if type(held) is str else _text(held, zero)
+        for name, other in self._instead:
+            fields[name] = fields[name] or fields[other]
         if self._custom:
             # Of any depth; a kind has at most eight of them, and few kinds have any.
             data = msgspec.json.decode(value)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from knarr import KUBERNETES_VERSION, __version__
-from knarr.cli.access import AccessCommand
+from knarr.cli.struct_flags import AccessCommand, ControllerManagerCommand, SchedulerCommand
 
 DEFAULT_NAME = "dev"
 
@@ -240,7 +240,7 @@ def apiserver(access: Any, **options: Any) -> None:
     start("apiserver", ApiServerOptions(access=access, **options))
 
 
-@main.command("controller-manager")
+@main.command("controller-manager", cls=ControllerManagerCommand)
 @click.option("--kubeconfig", required=True, type=click.Path(exists=True))
 @click.option("--root-ca", required=True, type=click.Path(exists=True))
 @click.option("--cluster-cidr", default="", help="Give each node a range of pod addresses out of this one.")
@@ -250,22 +250,29 @@ def apiserver(access: Any, **options: Any) -> None:
 @click.option(
     "--scheduler-kubeconfig", default="", help="Run the scheduler in the same process, with this identity."
 )
-def controller_manager(**options: Any) -> None:
+@click.option("--cluster-signing-cert-file", default="", help="The authority that signs certificates on request.")
+@click.option("--cluster-signing-key-file", default="", help="Its key.")
+@click.option(
+    "--cluster-signing-duration", default="8760h0m0s", show_default=True, help="How long they last at most."
+)
+def controller_manager(election: Any, **options: Any) -> None:
     """Run the controllers alone."""
     from knarr.cluster.components import ControlOptions
     from knarr.cluster.run import start
 
-    start("controller-manager", ControlOptions(**options))
+    election.check()
+    start("controller-manager", ControlOptions(election=election, **options))
 
 
-@main.command()
+@main.command(cls=SchedulerCommand)
 @click.option("--kubeconfig", required=True, type=click.Path(exists=True))
-def scheduler(kubeconfig: str) -> None:
+def scheduler(kubeconfig: str, election: Any) -> None:
     """Run a scheduler alone."""
     from knarr.cluster.components import SchedulerOptions
     from knarr.cluster.run import start
 
-    start("scheduler", SchedulerOptions(kubeconfig=kubeconfig))
+    election.check()
+    start("scheduler", SchedulerOptions(kubeconfig=kubeconfig, election=election))
 
 
 if __name__ == "__main__":

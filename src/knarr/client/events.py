@@ -108,11 +108,18 @@ class EventRecorder:
     async def run(self) -> None:
         """Write what was recorded, until cancelled."""
         while True:
-            event = await self._queue.get()
-            try:
-                await self._write(event)
-            except (StatusError, TransportError) as error:
-                log.debug("event not written", reason=event.reason, error=error)
+            await self._try_to_write(await self._queue.get())
+
+    async def flush(self) -> None:
+        """Write what waits now; for whoever is about to end, or has so little to say that ``run`` need not run."""
+        while not self._queue.empty():
+            await self._try_to_write(self._queue.get_nowait())
+
+    async def _try_to_write(self, event: core.Event) -> None:
+        try:
+            await self._write(event)
+        except (StatusError, TransportError) as error:
+            log.debug("event not written", reason=event.reason, error=error)
 
     async def _write(self, event: core.Event) -> None:
         about = event.involvedObject

@@ -51,6 +51,8 @@ IndexFunction = Callable[[Any], Iterable[str]]
 
 #: How long one watch lasts at least before it is renewed; upstream draws between this and twice this.
 WATCH_MIN_S = 300
+#: A watch that ends sooner, and has brought nothing, was refused in all but name: a server on its way out does so.
+SHORTEST_WATCH_S = 1.0
 #: After failures to reach the server, as upstream's reflector.
 RELIST_BASE_S, RELIST_MAX_S = 0.2, 30.0
 
@@ -181,9 +183,10 @@ class Informer(Generic[T]):
             try:
                 if not self._resource_version:
                     await self._list()
-                await self._watch()
-                backoff.reset()
-                continue
+                if await self._watch():
+                    backoff.reset()
+                    continue
+                log.debug("watch ended at once", kind=self._kind.__name__)
             except StatusError as error:
                 if error.code == 410:
                     self._resource_version = ""
@@ -210,7 +213,9 @@ class Informer(Generic[T]):
         self._resource_version = answer.resource_version
         self._synced.set()
 
-    async def _watch(self) -> None:
+    async def _watch(self) -> bool:
+        """Follow changes until the watch ends; False for one that was none."""
+        began_s, brought = self._clock.monotonic_s(), False
         timeout_s = WATCH_MIN_S + self._chance.index(WATCH_MIN_S)
         events = self._client.watch(
             self._kind,
@@ -221,12 +226,14 @@ class Informer(Generic[T]):
         )
         async with contextlib.aclosing(events) as stream:
             async for event in stream:
+                brought = True
                 metadata = event.object.metadata  # type: ignore[attr-defined]
                 if event.type == DELETED:
                     self._drop(event.object)
                 elif event.type != "BOOKMARK":
                     self._apply(event.object)
                 self._resource_version = metadata.resourceVersion
+        return brought or self._clock.monotonic_s() - began_s >= SHORTEST_WATCH_S
 
     def _apply(self, obj: T) -> None:
         key = _key(obj)

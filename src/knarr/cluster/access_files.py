@@ -21,7 +21,7 @@ from knarr.apiserver.authorization.webhook import AuthorizationWebhookOptions
 from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
 from knarr.cluster.access_options import AccessOptions
-from knarr.kit.durations import parse_go_duration_s
+from knarr.kit.durations import parse_duration_s
 
 __all__ = ["audit_options", "authentication_options", "authorization_options", "more_admission", "read_yaml"]
 
@@ -54,7 +54,7 @@ def authentication_options(options: AccessOptions) -> AuthenticationOptions:
         made.webhook = TokenWebhookOptions(
             webhook_credentials(options.authentication_token_webhook_config_file),
             version=options.authentication_token_webhook_version,
-            cache_ttl_s=parse_go_duration_s(options.authentication_token_webhook_cache_ttl),
+            cache_ttl_s=parse_duration_s(options.authentication_token_webhook_cache_ttl),
         )
     return made
 
@@ -66,8 +66,8 @@ def authorization_options(options: AccessOptions) -> AuthorizationOptions:
         webhook = AuthorizationWebhookOptions(
             webhook_credentials(options.authorization_webhook_config_file),
             options.authorization_webhook_version,
-            parse_go_duration_s(options.authorization_webhook_cache_authorized_ttl),
-            parse_go_duration_s(options.authorization_webhook_cache_unauthorized_ttl),
+            parse_duration_s(options.authorization_webhook_cache_authorized_ttl),
+            parse_duration_s(options.authorization_webhook_cache_unauthorized_ttl),
         )
     modes = tuple(filter(None, options.authorization_mode.split(",")))
     return AuthorizationOptions(modes, webhook)

@@ -13,22 +13,28 @@ import asyncio
 import contextlib
 import signal
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from knarr.client import kubeconfig
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
+from knarr.client.leases import LeadershipLost
 from knarr.cloud.local_volumes import LocalVolumes
 from knarr.cluster.access_options import AccessOptions
+from knarr.cluster.election import CONTROLLER_MANAGER, SCHEDULER, ElectionOptions, elected
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, RealClock
-from knarr.kit.durations import parse_go_duration_s
+from knarr.kit.durations import parse_duration_s
 from knarr.kit.lean_import import import_http_client
 from knarr.kit.log import get_logger
+
+if TYPE_CHECKING:
+    from knarr.controllers.certificates.signing import ReadAuthority
 
 __all__ = [
     "ApiServerOptions",
@@ -68,7 +74,7 @@ class ApiServerOptions(msgspec.Struct, kw_only=True):
 
 class ControlOptions(msgspec.Struct, kw_only=True):
     """What the controllers are started with; with ``scheduler_kubeconfig`` the scheduler runs in the same
-    process.
+    process, elected in the same way.
     """
 
     kubeconfig: str
@@ -76,6 +82,11 @@ class ControlOptions(msgspec.Struct, kw_only=True):
     cluster_cidr: str = ""
     load_balancer_cidr: str = ""
     scheduler_kubeconfig: str = ""
+    cluster_signing_cert_file: str = ""
+    """With its key: the authority that signs what CertificateSigningRequests ask for."""
+    cluster_signing_key_file: str = ""
+    cluster_signing_duration: str = "8760h0m0s"
+    election: ElectionOptions = msgspec.field(default_factory=lambda: ElectionOptions(CONTROLLER_MANAGER))
     host_network: str = ""
     """A cluster's name: keep this machine's own routes and service rules for it."""
     host_index: int = 0
@@ -86,6 +97,7 @@ class SchedulerOptions(msgspec.Struct, kw_only=True):
     """What a scheduler is started with."""
 
     kubeconfig: str
+    election: ElectionOptions = msgspec.field(default_factory=lambda: ElectionOptions(SCHEDULER))
 
 
 class FleetOptions(msgspec.Struct, kw_only=True):
@@ -121,7 +133,9 @@ class NodeConfig(msgspec.Struct, kw_only=True):
 
 
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``main`` on uvloop until it ends or a signal cancels it."""
+    """Run ``main`` on uvloop until it ends or a signal cancels it; who loses an election ends as one that failed,
+    and is started again to wait for the next.
+    """
     import uvloop
 
     async def guarded() -> None:
@@ -132,7 +146,16 @@ def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    uvloop.run(guarded())
+    lost: BaseException | None = None
+    try:
+        uvloop.run(guarded())
+    except* LeadershipLost as group:
+        lost = group
+    while isinstance(lost, BaseExceptionGroup):
+        lost = lost.exceptions[0]
+    if lost is not None:
+        log.error("process ends", reason=lost)
+        sys.exit(1)
 
 
 async def run_apiserver(options: ApiServerOptions) -> None:
@@ -173,7 +196,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
                 audit=access_files.audit_options(options.access),
                 max_requests_inflight=options.access.max_requests_inflight,
                 max_mutating_requests_inflight=options.access.max_mutating_requests_inflight,
-                request_timeout_s=parse_go_duration_s(options.access.request_timeout),
+                request_timeout_s=parse_duration_s(options.access.request_timeout),
             ),
             clock=clock,
             chance=chance,
@@ -188,7 +211,7 @@ async def run_apiserver(options: ApiServerOptions) -> None:
             clock=clock,
             front_proxy_ca=_text(options.requestheader_client_ca),
         )
-        await serve(server, listener, delay_s=parse_go_duration_s(options.access.shutdown_delay_duration))
+        await serve(server, listener, delay_s=parse_duration_s(options.access.shutdown_delay_duration))
     finally:
         await store.close()
 
@@ -222,21 +245,28 @@ async def run_controllers(options: ControlOptions) -> None:
 
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
-        client = await _client(options.kubeconfig, stack, "kube-controller-manager")
+        client = await _client(options.kubeconfig, stack, CONTROLLER_MANAGER)
         factory = InformerFactory(client, clock=clock, chance=chance)
-        manager = ControllerManager(
-            client,
-            factory,
-            clock=clock,
-            chance=chance,
-            cluster_cidr=options.cluster_cidr,
-            root_ca_pem=_read(options.root_ca).decode(),
-            load_balancer_cidr=options.load_balancer_cidr,
-            volumes=LocalVolumes() if options.host_network else None,
-        )
+
+        async def lead() -> None:
+            # Not before: informers start when somebody asks for them, and who only waits needs none.
+            manager = ControllerManager(
+                client,
+                factory,
+                clock=clock,
+                chance=chance,
+                cluster_cidr=options.cluster_cidr,
+                root_ca_pem=_read(options.root_ca).decode(),
+                load_balancer_cidr=options.load_balancer_cidr,
+                volumes=LocalVolumes() if options.host_network else None,
+                read_authority=_authority(options),
+                signing_duration_s=parse_duration_s(options.cluster_signing_duration),
+            )
+            await manager.run()
+
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())
-            group.create_task(manager.run())
+            group.create_task(elected(options.election, client, lead, clock=clock, chance=chance))
             if options.host_network:
                 from knarr.cluster.addresses import AddressPlan
                 from knarr.cluster.node_network import run_host_network
@@ -246,7 +276,18 @@ async def run_controllers(options: ControlOptions) -> None:
                     run_host_network(options.host_network, client, factory, plan=plan, clock=clock)
                 )
             if options.scheduler_kubeconfig:
-                group.create_task(run_scheduler(SchedulerOptions(kubeconfig=options.scheduler_kubeconfig)))
+                election = msgspec.structs.replace(options.election, leader_elect_resource_name=SCHEDULER)
+                scheduler = SchedulerOptions(kubeconfig=options.scheduler_kubeconfig, election=election)
+                group.create_task(run_scheduler(scheduler))
+
+
+def _authority(options: ControlOptions) -> ReadAuthority | None:
+    certificate, key = options.cluster_signing_cert_file, options.cluster_signing_key_file
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise ValueError("expected both --cluster-signing-cert-file and --cluster-signing-key-file, or neither")
+    return lambda: (_read(certificate), _read(key))
 
 
 async def run_scheduler(options: SchedulerOptions) -> None:
@@ -255,12 +296,15 @@ async def run_scheduler(options: SchedulerOptions) -> None:
 
     clock, chance = RealClock(), Chance()
     async with contextlib.AsyncExitStack() as stack:
-        client = await _client(options.kubeconfig, stack, "kube-scheduler")
+        client = await _client(options.kubeconfig, stack, SCHEDULER)
         factory = InformerFactory(client, clock=clock, chance=chance)
-        scheduler = Scheduler(client, factory, clock=clock, chance=chance)
+
+        async def lead() -> None:
+            await Scheduler(client, factory, clock=clock, chance=chance).run()
+
         async with asyncio.TaskGroup() as group:
             group.create_task(factory.run())
-            group.create_task(scheduler.run())
+            group.create_task(elected(options.election, client, lead, clock=clock, chance=chance))
 
 
 async def run_node(config: NodeConfig) -> None:

@@ -34,6 +34,7 @@ from knarr.cluster.access_options import parse_extra_config
 from knarr.cluster.addresses import AddressPlan, free_index
 from knarr.cluster.components import ApiServerOptions, ControlOptions, FleetOptions, NodeConfig, wait_until
 from knarr.cluster.containerd import Containerd
+from knarr.cluster.election import CONTROLLER_MANAGER, ElectionOptions
 from knarr.cluster.layout import ClusterRecord, Layout, clusters, simulated_node_name
 from knarr.cluster.nodes import ClusterBridge, NodeNamespace, routed_networks
 from knarr.cluster.pki import FRONT_PROXY_CA
@@ -204,6 +205,9 @@ def _children(
         cluster_cidr=plan.pod_cidr,
         load_balancer_cidr=plan.load_balancer_cidr,
         scheduler_kubeconfig=str(layout.kubeconfig("scheduler")),
+        cluster_signing_cert_file=str(pki.path("ca.crt")),
+        cluster_signing_key_file=str(pki.path("ca.key")),
+        election=_election(layout),
         host_network=layout.name,
         host_index=record.index,
     )
@@ -232,6 +236,19 @@ def _children(
         argv = node.command(_component("node", config))
         children.append(_child(layout, f"node@{node.name}", argv, node=node.name))
     return children
+
+
+def _election(layout: Layout) -> ElectionOptions:
+    """The supervisor runs one process under one name, so that one that was killed leads again at once; only who
+    starts another has to wait, and may wait longer, for an idle cluster should not write all the time.
+    """
+    return ElectionOptions(
+        CONTROLLER_MANAGER,
+        leader_elect_lease_duration="60s",
+        leader_elect_renew_deadline="40s",
+        leader_elect_retry_period="10s",
+        identity=layout.context,
+    )
 
 
 def _component(name: str, options: object) -> list[str]:

@@ -63,9 +63,11 @@ class Controller:
         self.log = get_logger(self.name)
         self._informers: list[Informer[Any]] = []
 
-    def informer(self, kind: type[T]) -> Informer[T]:
-        """The shared informer of a kind; ``run`` waits for it before the first key is worked on."""
-        informer = self.context.factory.informer(kind)
+    def informer(self, kind: type[T], *, namespace: str = "", field_selector: str = "") -> Informer[T]:
+        """The shared informer of a kind, or of some of its objects; ``run`` waits for it before the first key is
+        worked on.
+        """
+        informer = self.context.factory.informer(kind, namespace=namespace, field_selector=field_selector)
         self._informers.append(informer)
         return informer
 

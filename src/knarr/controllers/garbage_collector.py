@@ -52,6 +52,16 @@ class Node:
     def orphans_dependents(self) -> bool:
         return self.deleting and ORPHAN in self.finalizers
 
+    @property
+    def reference(self) -> core.ObjectReference:
+        return core.ObjectReference(
+            apiVersion=self.resource.api_version,
+            kind=self.resource.kind,
+            namespace=self.namespace,
+            name=self.name,
+            uid=self.uid,
+        )
+
 
 class GarbageCollector(Controller):
     name = "garbage-collector-controller"
@@ -60,6 +70,8 @@ class GarbageCollector(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._nodes: dict[str, Node] = {}
+        self.deleting: dict[str, str] = {}
+        """By UID, when each object that is being deleted should have gone."""
         self._dependents: dict[str, set[str]] = {}
         self._absent: dict[str, None] = {}
         self._custom: dict[str, CustomResource] = {}
@@ -128,6 +140,8 @@ class GarbageCollector(Controller):
             metadata.deletionTimestamp is not None,
         )
         self._nodes[metadata.uid] = node
+        if metadata.deletionTimestamp is not None:
+            self.deleting[metadata.uid] = metadata.deletionTimestamp
         self._absent.pop(metadata.uid, None)
         for reference in owners:
             self._dependents.setdefault(reference.uid, set()).add(metadata.uid)
@@ -143,6 +157,7 @@ class GarbageCollector(Controller):
         node = self._nodes.pop(uid, None)
         if node is None:
             return
+        self.deleting.pop(uid, None)
         for reference in node.owners:
             self._unlink(reference.uid, uid)
             owner = self._nodes.get(reference.uid)
@@ -236,7 +251,7 @@ class GarbageCollector(Controller):
             return True
         if resource.namespaced and not node.namespace:
             message = f'ownerRef {codec.encode(reference).decode()} does not exist in namespace ""'
-            self._warn(node, "OwnerRefInvalidNamespace", message)
+            self.recorder.event_about(node.reference, "Warning", "OwnerRefInvalidNamespace", message)
             return True
         answer = await self.client.raw("GET", resource.path(node.namespace, reference.name))
         if answer.status == 404:
@@ -248,16 +263,6 @@ class GarbageCollector(Controller):
             self._note_absent(reference.uid)
             return False
         return True
-
-    def _warn(self, node: Node, reason: str, message: str) -> None:
-        about = core.ObjectReference(
-            apiVersion=node.resource.api_version,
-            kind=node.resource.kind,
-            namespace=node.namespace,
-            name=node.name,
-            uid=node.uid,
-        )
-        self.recorder.event_about(about, "Warning", reason, message)
 
     async def _live(self, node: Node) -> meta.ObjectMeta | None:
         """The object's metadata now; None if it is gone or another has its name."""
@@ -313,17 +318,25 @@ class GarbageCollector(Controller):
 
     async def _delete_dependents(self, node: Node) -> None:
         """Have dependents deleted; once none blocks, let the owner go."""
-        blocking = []
         for uid in list(self._dependents.get(node.uid, ())):
             dependent = self._nodes.get(uid)
-            if dependent is None:
-                continue
-            if not dependent.deleting:
+            if dependent is not None and not dependent.deleting:
                 self.queue.add((_SCOPE, uid))
-            if any(ref.uid == node.uid and ref.blockOwnerDeletion for ref in dependent.owners):
-                blocking.append(uid)
-        if not blocking:
+        if not self.blocking(node):
             await self._drop_finalizer(node, FOREGROUND)
+
+    def node(self, uid: str) -> Node | None:
+        """What the graph holds of an object."""
+        return self._nodes.get(uid)
+
+    def blocking(self, node: Node) -> list[Node]:
+        """The dependents that an object deleted in the foreground waits for."""
+        dependents = (self._nodes.get(uid) for uid in self._dependents.get(node.uid, ()))
+        return [
+            each
+            for each in dependents
+            if each is not None and any(ref.uid == node.uid and ref.blockOwnerDeletion for ref in each.owners)
+        ]
 
     async def _drop_finalizer(self, node: Node, name: str) -> None:
         live = await self._live(node)

@@ -13,6 +13,10 @@ from knarr.client.events import EventRecorder
 from knarr.client.informer import InformerFactory
 from knarr.cloud.contract import Volumes
 from knarr.cloud.local import LocalLoadBalancers
+from knarr.controllers.bootstrap import BootstrapSigner, TokenCleaner
+from knarr.controllers.certificates.approving import CSRApprovingController
+from knarr.controllers.certificates.cleaner import CSRCleanerController
+from knarr.controllers.certificates.signing import DURATION_S, CSRSigningController, ReadAuthority
 from knarr.controllers.cluster_role_aggregation import ClusterRoleAggregationController
 from knarr.controllers.daemonset import DaemonSetController
 from knarr.controllers.deployment.controller import DeploymentController
@@ -33,9 +37,11 @@ from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.policy_status import PolicyStatusController
 from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
 from knarr.controllers.resource_quota import ResourceQuotaController
+from knarr.controllers.restart_on_change import RestartOnChangeController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
+from knarr.controllers.stuck_deletions import StuckDeletionController
 from knarr.controllers.taint_eviction import TaintEvictionController
 from knarr.controllers.volumes.claims import ClaimBinder
 from knarr.controllers.volumes.protection import ClaimProtection, VolumeProtection
@@ -45,7 +51,9 @@ from knarr.kit.clock import Clock
 
 
 class ControllerManager:
-    """Builds and runs every controller. ``cluster_cidr`` empty: no pod ranges are given out."""
+    """Builds and runs every controller. ``cluster_cidr`` empty: no pod ranges are given out; no
+    ``read_authority``: no certificate is signed, others may.
+    """
 
     def __init__(
         self,
@@ -58,6 +66,8 @@ class ControllerManager:
         root_ca_pem: str = "",
         load_balancer_cidr: str = "",
         volumes: Volumes | None = None,
+        read_authority: ReadAuthority | None = None,
+        signing_duration_s: float = DURATION_S,
     ) -> None:
         self._recorders: list[EventRecorder] = []
 
@@ -92,8 +102,15 @@ class ControllerManager:
                 PodGCController,
                 ClusterRoleAggregationController,
                 PolicyStatusController,
+                CSRApprovingController,
+                CSRCleanerController,
+                BootstrapSigner,
+                TokenCleaner,
             )
         ]
+        if read_authority is not None:
+            signing = context(CSRSigningController.name)
+            self.controllers.append(CSRSigningController(signing, read_authority, longest_s=signing_duration_s))
         if root_ca_pem:
             self.controllers.append(RootCAController(context(RootCAController.name), root_ca_pem))
         if cluster_cidr:
@@ -105,8 +122,11 @@ class ControllerManager:
             self.controllers.append(
                 ServiceLoadBalancerController(context(ServiceLoadBalancerController.name), local)
             )
+        # After those that follow all of a kind: metadata is enough for it, and whoever has more is as good.
+        self.controllers.append(RestartOnChangeController(context(RestartOnChangeController.name)))
         # Last: it shares the informers that the others have asked for.
-        self.controllers.append(GarbageCollector(context(GarbageCollector.name)))
+        collector = GarbageCollector(context(GarbageCollector.name))
+        self.controllers += [collector, StuckDeletionController(context(StuckDeletionController.name), collector)]
 
     async def run(self) -> None:
         """Run all of them until cancelled."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["go_duration", "parse_go_duration_s"]
+__all__ = ["go_duration", "parse_duration_s"]
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def parse_go_duration_s(text: str) -> float:
-    """Seconds in a text such as ``1m30s``. Raises ``ValueError``."""
+def parse_duration_s(text: str) -> float:
+    """Seconds in a duration such as ``1m30s``. Raises ``ValueError``."""
     if text == "0":
         return 0.0
     parts = _PART.findall(text)

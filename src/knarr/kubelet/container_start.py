@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from knarr.api.core import v1 as core
+from knarr.api.core.crash_loop import CrashLoop, crash_loop_of
 from knarr.api.errors import StatusError
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.transport import TransportError
@@ -71,6 +72,9 @@ class _Restarts:
     backoff: Backoff
     delay_s: float
     last_s: float
+
+    def follows(self, limits: CrashLoop) -> bool:
+        return (self.backoff.base_s, self.backoff.max_s) == (limits.initial_s, limits.maximum_s)
 
 
 @dataclass(slots=True)
@@ -150,14 +154,14 @@ class ContainerStarter:
             state.errors.pop(container.name, None)
 
     def _check_backoff(self, pod: core.Pod, container: Any, record: PodRecord, state: PodState) -> None:
-        """A container that has ended waits before it runs again: 10 s, doubling up to 5 min."""
+        """A container that has ended waits before it runs again, longer each time."""
         found = record.find(container.name)
         if found is None or not found.exited:
             return
         now_s = self._clock.now().timestamp()
         ended_s = found.status.finished_at / 1e9
         known = state.restarts.get(container.name)
-        maximum_s = self._config.max_container_restart_backoff_s
+        limits = crash_loop_of(pod.metadata.annotations, maximum_s=self._config.max_container_restart_backoff_s)
         if known is not None and now_s - ended_s < known.delay_s:
             where = f"container={container.name} pod={full_name(pod)}"
             message = f"back-off {go_duration(known.delay_s)} restarting failed {where}"
@@ -165,9 +169,12 @@ class ContainerStarter:
             self._recorder.event(pod, WARNING, "BackOff", text, field_path=field_path(pod, container))
             wait_s = max(known.delay_s - (now_s - ended_s), 0.01)
             raise StartFailed("CrashLoopBackOff", message, retry_s=wait_s, event=False)
-        # Whoever has run well for long starts from the shortest delay again.
-        if known is None or ended_s - known.last_s > 2 * maximum_s:
-            known = state.restarts[container.name] = _Restarts(Backoff(RESTART_BASE_S, maximum_s), 0.0, now_s)
+        # Whoever has run well for long, or is given other delays, starts from the shortest again.
+        if known is None or ended_s - known.last_s > 2 * limits.maximum_s or not known.follows(limits):
+            backoff = Backoff(limits.initial_s, limits.maximum_s)
+            known = state.restarts[container.name] = _Restarts(backoff, 0.0, now_s)
+            for problem in limits.problems:
+                self._recorder.event(pod, WARNING, "InvalidCrashLoopDelay", problem, field_path=field_path(pod, container))
         known.delay_s, known.last_s = known.backoff.next_s(), now_s
 
     async def _start(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_references import CONFIG_MAP, SECRET, environment_sources
 from knarr.kubelet.expansion import expand
 from knarr.kubelet.fields import FieldError, PodFacts, field_value, resource_value
 
@@ -37,21 +38,11 @@ class Sources:
 
 def references(container: Any) -> tuple[set[str], set[str]]:
     """(ConfigMaps, Secrets) the container's environment needs."""
-    config_maps: set[str] = set()
-    secrets: set[str] = set()
-    for source in container.envFrom:
-        if source.configMapRef is not None:
-            config_maps.add(source.configMapRef.name)
-        if source.secretRef is not None:
-            secrets.add(source.secretRef.name)
-    for variable in container.env:
-        if variable.valueFrom is None:
-            continue
-        if variable.valueFrom.configMapKeyRef is not None:
-            config_maps.add(variable.valueFrom.configMapKeyRef.name)
-        if variable.valueFrom.secretKeyRef is not None:
-            secrets.add(variable.valueFrom.secretKeyRef.name)
-    return config_maps, secrets
+    sources = list(environment_sources(container))
+    return (
+        {source.name for source in sources if source.kind == CONFIG_MAP},
+        {source.name for source in sources if source.kind == SECRET},
+    )
 
 
 def make_environment(

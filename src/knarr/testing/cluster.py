@@ -40,7 +40,7 @@ from knarr.kit.log import get_logger
 from knarr.scheduler.scheduler import Scheduler
 from knarr.store.contract import Store
 from knarr.store.memory import MemoryStore
-from knarr.testing.keys import service_account_key, stand_in_certificate
+from knarr.testing.keys import service_account_key, signing_authority, stand_in_certificate
 from knarr.testing.node import NodeShape, SimulatedNode
 
 __all__ = ["InProcessCluster", "NodeShape"]
@@ -62,6 +62,7 @@ Wrap = Callable[[str, Transport], Transport]
 class InProcessCluster:
     """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
+    ``read_authority`` gives certificate and key, in PEM, of the authority that signs what CertificateSigningRequests ask for.
     ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
     time (``clock=RealClock()`` and an ordinary loop).
     """
@@ -81,6 +82,7 @@ class InProcessCluster:
         configure: Callable[[ServerConfig], None] | None = None,
         webhooks: WebhookTransport | None = None,
         backends: Sender | None = None,
+        read_authority: Callable[[], tuple[bytes, bytes]] = signing_authority,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -97,6 +99,7 @@ class InProcessCluster:
         self._configure = configure
         self._webhooks = webhooks
         self._backends = backends
+        self._read_authority = read_authority
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -150,6 +153,7 @@ class InProcessCluster:
             chance=self.chance,
             cluster_cidr="10.244.0.0/16",
             root_ca_pem=stand_in_certificate(),
+            read_authority=self._read_authority,
         )
         self._spawn("controller-informers", factory.run())
         self._spawn("controllers", self.controllers.run())

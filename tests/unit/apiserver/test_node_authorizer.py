@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_references import references_of, volume_secrets
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.admission.chain import Attributes
 from knarr.apiserver.admission.node_pods import pod_problem, token_problem
 from knarr.apiserver.authorization.node import NodeAuthorizer
-from knarr.apiserver.authorization.pod_references import references_of, volume_secrets
 from knarr.apiserver.rbac import Question
 from knarr.apiserver.rbac_defaults import node_rules
 from knarr.apiserver.request import Query, UserInfo, parse_request_info

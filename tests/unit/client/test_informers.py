@@ -94,6 +94,11 @@ def test_a_broken_watch_resumes_where_it_was_without_a_new_list() -> None:
     assert heard == [("ADDED", "a"), ("ADDED", "b")] and names == ["a", "b"] and script.asked == ["5", "6", "7"]
 
 
+def test_a_server_on_its_way_out_that_ends_every_watch_at_once_is_not_asked_without_pause() -> None:
+    _, names, script = told([(5, [])], [[] for _ in range(1000)])
+    assert names == [] and 5 <= len(script.asked) <= 16, len(script.asked)
+
+
 def test_after_410_a_new_list_tells_only_the_difference() -> None:
     gone = [("ERROR", codec.to_dict(expired().status))]
     lists = [(5, [obj("a", 2), obj("b", 3)]), (20, [obj("b", 15), obj("c", 16)])]

@@ -9,10 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from knarr.apiserver.request import UserInfo
-from knarr.cli.access import AccessCommand
+from knarr.cli.struct_flags import AccessCommand
 from knarr.cluster.access_files import authentication_options
 from knarr.cluster.access_options import FLAGS, AccessOptions, parse_extra_config
-from knarr.kit.durations import parse_go_duration_s
 
 
 def test_every_field_is_a_flag_and_every_flag_a_field() -> None:
@@ -44,13 +43,6 @@ def test_the_command_line_and_extra_config_say_the_same() -> None:
 def test_a_wrong_extra_config_is_told_before_anything_starts(entry: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_extra_config([entry])
-
-
-def test_durations_are_gos() -> None:
-    assert parse_go_duration_s("1h2m3.5s") == 3723.5 and parse_go_duration_s("0") == 0 and parse_go_duration_s("250ms") == 0.25
-    for text in ("", "5", "1x", "m5"):
-        with pytest.raises(ValueError, match="expected a duration"):
-            parse_go_duration_s(text)
 
 
 def test_files_named_by_flags_are_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knarr.kit.durations import go_duration, parse_go_duration_s
+from knarr.kit.durations import go_duration, parse_duration_s
 from knarr.kit.rates import Rate, Reading, rate
 
 LIMITS = {"youngest_s": 10.0, "oldest_s": 60.0}
@@ -55,9 +55,9 @@ def test_what_cannot_be_told_is_not_told(before: Reading | None, now: Reading, e
 )
 def test_durations_are_written_as_go_does(seconds: float, text: str) -> None:
     assert go_duration(seconds) == text
-    assert parse_go_duration_s(text) == pytest.approx(seconds)
+    assert parse_duration_s(text) == pytest.approx(seconds)
 
 
 @given(st.integers(min_value=0, max_value=10**9))
 def test_a_duration_is_read_as_it_was_written(milliseconds: int) -> None:
-    assert parse_go_duration_s(go_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
+    assert parse_duration_s(go_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from knarr.api import names
 from knarr.api.certificates import v1 as certificates
-from knarr.api.errors import FieldError, duplicate, invalid_value, required
+from knarr.api.certificates.requests import parse_request
+from knarr.api.certificates.signers import APPROVED, DENIED, FAILED
+from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, quote, required
 from knarr.api.rules import Rules, one_of
 
+#: Conditions that once there stay, and can only be true.
+LASTING = (APPROVED, DENIED, FAILED)
+_CONDITIONS = "status.conditions"
+_CERTIFICATE = "status.certificate"
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([^\n-]+)-----\n(.*?)\n?-----END \1-----", re.DOTALL)
 MIN_LIFETIME_S = 600
 SIGNER_NAME_MAX = 571
 USAGES = (
@@ -69,12 +78,12 @@ def check_request(request: certificates.CertificateSigningRequest) -> list[Field
 
 
 def _check_body(text: str) -> list[FieldError]:
+    """Who asks for a certificate must have the key it is for."""
     try:
-        x509.load_pem_x509_csr(base64.b64decode(text))
-    except (ValueError, binascii.Error):
-        problem = "PEM block type must be CERTIFICATE REQUEST"
-        return [invalid_value("spec.request", text, problem)]
-    return []
+        signed = parse_request(text).is_signature_valid
+    except (ValueError, UnsupportedAlgorithm) as error:
+        return [invalid_value("spec.request", text, str(error))]
+    return [] if signed else [invalid_value("spec.request", text, "x509: signature verification failed")]
 
 
 def check_signer_name(field: str, name: str) -> list[FieldError]:
@@ -101,6 +110,94 @@ def check_request_update(
     return [] if new.spec == old.spec else [invalid_value("spec", new.spec, "field is immutable")]
 
 
+def check_approval(
+    new: certificates.CertificateSigningRequest, old: certificates.CertificateSigningRequest
+) -> list[FieldError]:
+    """The approver's change: a verdict, and no certificate."""
+    faults = [*_check_conditions(new), *_check_lasting(new, old)]
+    if new.status.certificate != old.status.certificate:
+        faults.append(field_forbidden(_CERTIFICATE, "updates may not set certificate content"))
+    return faults
+
+
+def check_signing(
+    new: certificates.CertificateSigningRequest, old: certificates.CertificateSigningRequest
+) -> list[FieldError]:
+    """The signer's change: a certificate, and no verdict."""
+    faults = [*_check_conditions(new), *_check_lasting(new, old)]
+    for kind in (APPROVED, DENIED):
+        before, after = _of_type(old, kind), _of_type(new, kind)
+        if len(after) > len(before):
+            faults.append(field_forbidden(_CONDITIONS, f"updates may not add a condition of type {quote(kind)}"))
+        elif len(after) == len(before) and after != before:
+            faults.append(field_forbidden(_CONDITIONS, f"updates may not modify a condition of type {quote(kind)}"))
+    if new.status.certificate != old.status.certificate:
+        if old.status.certificate:
+            faults.append(field_forbidden(_CERTIFICATE, "updates may not modify existing certificate content"))
+        problem = _certificate_problem(new.status.certificate)
+        if problem:
+            faults.append(invalid_value(_CERTIFICATE, "<certificate data>", problem))
+    return faults
+
+
+def _of_type(
+    request: certificates.CertificateSigningRequest, kind: str
+) -> list[certificates.CertificateSigningRequestCondition]:
+    return [condition for condition in request.status.conditions if condition.type == kind]
+
+
+def _check_lasting(
+    new: certificates.CertificateSigningRequest, old: certificates.CertificateSigningRequest
+) -> list[FieldError]:
+    return [
+        field_forbidden(_CONDITIONS, f"updates may not remove a condition of type {quote(kind)}")
+        for kind in LASTING
+        if len(_of_type(new, kind)) < len(_of_type(old, kind))
+    ]
+
+
+def _check_conditions(request: certificates.CertificateSigningRequest) -> list[FieldError]:
+    faults: list[FieldError] = []
+    seen: set[str] = set()
+    for index, condition in enumerate(request.status.conditions):
+        here = f"{_CONDITIONS}[{index}]"
+        if not condition.type:
+            faults.append(required(f"{here}.type"))
+        statuses = ("True",) if condition.type in LASTING else ("True", "False", "Unknown")
+        faults += one_of(f"{here}.status", condition.status, statuses)
+        if condition.type in (APPROVED, DENIED) and {APPROVED, DENIED} <= {*seen, condition.type}:
+            text = "Approved and Denied conditions are mutually exclusive"
+            faults.append(invalid_value(_CONDITIONS, condition.type, text))
+        if condition.type in seen:
+            faults.append(duplicate(f"{here}.type", condition.type))
+        seen.add(condition.type)
+    return faults
+
+
+def _certificate_problem(text: str) -> str:
+    """Why a signer's answer is none; empty if it is one or more certificates."""
+    if not text:
+        return ""
+    blocks = _PEM_BLOCK.findall(base64.b64decode(text))
+    if not blocks:
+        return "must contain at least one CERTIFICATE PEM block"
+    for name, body in blocks:
+        if name != b"CERTIFICATE":
+            return f"only CERTIFICATE PEM blocks are allowed, found {quote(name.decode(errors='replace'))}"
+        if b":" in body:
+            return "no PEM block headers are permitted"
+        try:
+            x509.load_der_x509_certificate(base64.b64decode(body))
+        except (ValueError, binascii.Error) as error:
+            return f"x509: malformed certificate: {error}"
+    return ""
+
+
 RULES: dict[Any, Rules] = {
-    certificates.CertificateSigningRequest: Rules(check_request, check_request_update, request_name),
+    certificates.CertificateSigningRequest: Rules(
+        check_request,
+        check_request_update,
+        request_name,
+        by_subresource={"approval": check_approval, "status": check_signing},
+    ),
 }

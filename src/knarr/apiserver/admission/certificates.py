@@ -8,13 +8,11 @@ Upstream's counterparts are the ``CertificateApproval``, ``CertificateSigning`` 
 
 from __future__ import annotations
 
-import base64
-import binascii
-
-from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from knarr.api.certificates import v1 as certificates
+from knarr.api.certificates.requests import parse_request
+from knarr.api.certificates.signers import KUBE_APISERVER_CLIENT
 from knarr.api.errors import forbidden, quote
 from knarr.apiserver.admission.chain import Attributes, Plugin
 from knarr.apiserver.authorization.chain import AuthorizerChain
@@ -24,7 +22,6 @@ from knarr.apiserver.request import UserInfo
 __all__ = ["CertificateRequests"]
 
 GROUP, PLURAL = "certificates.k8s.io", "certificatesigningrequests"
-CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
 class CertificateRequests(Plugin):
@@ -66,13 +63,13 @@ class CertificateRequests(Plugin):
 
 
 def _check_subject(attributes: Attributes, request: certificates.CertificateSigningRequest) -> None:
-    if request.spec.signerName != CLIENT_SIGNER:
+    if request.spec.signerName != KUBE_APISERVER_CLIENT:
         return
     try:
-        subject = x509.load_pem_x509_csr(base64.b64decode(request.spec.request)).subject
-    except (ValueError, binascii.Error) as error:
+        subject = parse_request(request.spec.request).subject
+    except ValueError as error:
         raise forbidden(GROUP, PLURAL, attributes.name, f"failed to parse CSR: {error}") from None
     groups = [part.value for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
     if SUPERUSERS in groups:
-        text = f"use of {CLIENT_SIGNER} signer with {SUPERUSERS} group is not allowed"
+        text = f"use of {KUBE_APISERVER_CLIENT} signer with {SUPERUSERS} group is not allowed"
         raise forbidden(GROUP, PLURAL, attributes.name, text)

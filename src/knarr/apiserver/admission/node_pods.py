@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from knarr.api.authentication import v1 as authentication
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_references import MIRROR, config_map_names, secret_names
 from knarr.api.errors import quote
 from knarr.apiserver.admission.chain import Attributes
-from knarr.apiserver.authorization.pod_references import MIRROR, config_map_names, secret_names
 
 __all__ = ["pod_problem", "status_problem", "token_problem"]
 

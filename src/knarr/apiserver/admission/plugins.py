@@ -22,7 +22,7 @@ from knarr.apiserver.admission.node_restriction import NodeRestriction
 from knarr.apiserver.admission.nodes import TaintNodesByCondition
 from knarr.apiserver.admission.optional import EventRateLimit, ExtendedResourceToleration
 from knarr.apiserver.admission.pod_security import PodSecurity
-from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PinnedImages, Priority
+from knarr.apiserver.admission.pods import DefaultTolerationSeconds, PodWarnings, Priority
 from knarr.apiserver.admission.policies import MutatingAdmissionPolicies, ValidatingAdmissionPolicies
 from knarr.apiserver.admission.quota import ResourceQuota
 from knarr.apiserver.admission.runtime_classes import RuntimeClasses
@@ -83,7 +83,7 @@ class Plugins:
             self._storage_class,
             StorageObjectInUseProtection(),
             self._ingress_class,
-            PinnedImages(),
+            PodWarnings(),
             self._escalation,
             self._node_restriction,
             self._pod_security,

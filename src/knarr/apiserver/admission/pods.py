@@ -1,14 +1,15 @@
 """What the server adds to a new pod: its priority, and how long it tolerates a node that fails; and a word on
-images without a version.
+images without a version and annotations nobody can read.
 
-Upstream's counterparts are the ``Priority`` and ``DefaultTolerationSeconds`` plug-ins; the warning about
-unpinned images is Knarr's own.
+Upstream's counterparts are the ``Priority`` and ``DefaultTolerationSeconds`` plug-ins; the warnings are Knarr's own.
 """
 
 from __future__ import annotations
 
+from knarr.api.apps.restart_on_change import problem_of
 from knarr.api.core import v1 as core
-from knarr.api.errors import forbidden
+from knarr.api.core.crash_loop import crash_loop_of
+from knarr.api.errors import forbidden, quote
 from knarr.api.scheduling import v1 as scheduling
 from knarr.apiserver.admission.chain import Attributes, Plugin
 from knarr.apiserver.registry.generic import GenericRegistry
@@ -103,10 +104,10 @@ def _tolerates(toleration: core.Toleration, key: str) -> bool:
     return toleration.key in ("", key) and toleration.effect in ("", "NoExecute")
 
 
-class PinnedImages(Plugin):
-    """Warns of an image that may be another one tomorrow."""
+class PodWarnings(Plugin):
+    """Warns of an image that may be another one tomorrow, and of annotations of ours that cannot be read."""
 
-    name = "PinnedImages"
+    name = "PodWarnings"
     concerns = frozenset(
         (
             "pods",
@@ -122,27 +123,29 @@ class PinnedImages(Plugin):
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
             return
-        spec = attributes.obj.spec if hasattr(attributes.obj, "spec") else None
-        if not attributes.is_("", "pods"):
-            template = getattr(spec, "template", None)
-            spec, root = (
-                (template.spec, "spec.template.spec")
-                if isinstance(template, core.PodTemplateSpec)
-                else (None, "")
-            )
-        else:
-            root = "spec"
-        if spec is None or attributes.ctx.user.name.startswith("system:kube-controller-manager"):
+        if attributes.ctx.user.name.startswith("system:kube-controller-manager"):
             # The template's author was warned; the pods made from it need not warn again.
             return
-        for name in ("initContainers", "containers"):
-            for index, container in enumerate(getattr(spec, name)):
+        if attributes.is_("", "pods"):
+            self._warn(attributes, attributes.obj, "")
+        else:
+            problem = problem_of(attributes.obj.metadata.annotations)
+            if problem:
+                attributes.ctx.warnings.append(f"metadata.annotations: {problem}")
+            template = getattr(attributes.obj.spec, "template", None)
+            if isinstance(template, core.PodTemplateSpec):
+                self._warn(attributes, template, "spec.template.")
+
+    def _warn(self, attributes: Attributes, pod: core.Pod | core.PodTemplateSpec, root: str) -> None:
+        told = attributes.ctx.warnings
+        if pod.metadata is not None:
+            told += [f"{root}metadata.annotations: {each}" for each in crash_loop_of(pod.metadata.annotations).problems]
+        for name in ("initContainers", "containers") if pod.spec is not None else ():
+            for index, container in enumerate(getattr(pod.spec, name)):
                 if unpinned(container.image):
-                    attributes.ctx.warnings.append(
-                        f"{root}.{name}[{index}].image: {container.image!r} names no version; pin one, such as "
-                        f"{container.image.removesuffix(':latest')}:1.2.3, so that every node runs the same image".replace(
-                            "'", '"'
-                        )
+                    told.append(
+                        f"{root}spec.{name}[{index}].image: {quote(container.image)} names no version; pin one, such as "
+                        f"{container.image.removesuffix(':latest')}:1.2.3, so that every node runs the same image"
                     )
 
 

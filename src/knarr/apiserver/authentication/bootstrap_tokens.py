@@ -8,23 +8,21 @@ Upstream's counterpart is ``plugin/pkg/auth/authenticator/token/bootstrap``. Swi
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 
 from knarr.api.core import v1 as core
+from knarr.api.core.bootstrap_tokens import NAME_PREFIX, NAMESPACE, TYPE, left_s, value
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import UserInfo
 from knarr.apiserver.tokens import InvalidToken
-from knarr.kit.clock import Clock, parse_rfc3339
+from knarr.kit.clock import Clock
 from knarr.kit.log import get_logger
 
 __all__ = ["BootstrapTokens"]
 
 log = get_logger("bootstrap-tokens")
 
-NAMESPACE, TYPE, NAME_PREFIX = "kube-system", "bootstrap.kubernetes.io/token", "bootstrap-token-"
 GROUP = "system:bootstrappers"
 _TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})", re.ASCII)
 _EXTRA_GROUP = re.compile(r"system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]", re.ASCII)
@@ -63,27 +61,10 @@ class BootstrapTokens:
             return "has invalid value for key token-secret"
         if value(secret, "token-id") != token_id:
             return "has invalid value for key token-id"
-        if self._expired(value(secret, "expiration")):
+        if left_s(secret, self._clock.now()) == 0:
             return "has expired"
         if value(secret, "usage-bootstrap-authentication") != "true":
             return "not marked usage-bootstrap-authentication=true"
-        return ""
-
-    def _expired(self, text: str) -> bool:
-        if not text:
-            return False
-        try:
-            return parse_rfc3339(text) <= self._clock.now()
-        except ValueError:
-            # A time nobody can read must not make a token live for ever.
-            return True
-
-
-def value(secret: core.Secret, key: str) -> str:
-    """One entry of a Secret as text; empty if it is missing or no text."""
-    try:
-        return base64.b64decode(secret.data.get(key, "")).decode()
-    except (binascii.Error, UnicodeDecodeError):
         return ""
 
 

@@ -4,7 +4,7 @@ Upstream keeps all relations as a graph and updates it with every change. Here o
 when a kubelet asks and remembered until the pod changes, so that a write of a pod costs one dictionary entry and a cluster whose nodes
 ask for nothing costs nothing.
 
-Upstream's counterpart is ``plugin/pkg/auth/authorizer/node/graph.go``. Neighbours: ``node`` asks; ``pod_references`` reads one pod.
+Upstream's counterpart is ``plugin/pkg/auth/authorizer/node/graph.go``. Neighbours: ``node`` asks; ``api.core.pod_references`` reads one pod.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from knarr.apiserver.authorization.pod_references import References, references_of, volume_secrets
+from knarr.api.core.pod_references import References, references_of, volume_secrets
 from knarr.apiserver.cacher import Change
 from knarr.apiserver.registry.generic import GenericRegistry
 

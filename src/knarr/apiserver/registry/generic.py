@@ -36,7 +36,7 @@ from knarr.api.errors import (
 )
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
-from knarr.api.validation import validate, validate_update
+from knarr.api.validation import OF_STATUS, validate, validate_update
 from knarr.apiserver.admission.chain import Admission, Attributes
 from knarr.apiserver.apply.applying import track_update
 from knarr.apiserver.cacher import Cache, Entry, Hub
@@ -62,8 +62,6 @@ Mutate = Callable[[Any], Awaitable[Any]]
 #: Refuses, by ``StatusError``, that the new object (first) takes the place of the old.
 Admit = Callable[[Any, Any], Awaitable[None]]
 
-#: Sub-resources through which only the status is written.
-_OF_STATUS = ("status", "approval")
 #: The resource itself, and sub-resources through which what is wanted of it is written.
 _OF_SPEC = ("", "scale", "resize", "ephemeralcontainers")
 NAMESPACE_MISMATCH = "the namespace of the provided object does not match the namespace sent on the request"
@@ -287,7 +285,7 @@ class GenericRegistry:
             if attributes.obj is not obj:
                 obj = attributes.obj
                 self._keep_identity(obj, old)
-        if subresource in _OF_STATUS:
+        if subresource in OF_STATUS:
             approving = subresource == "approval"
             prepare = self.strategy.prepare_approval if approving else self.strategy.prepare_status
             obj = attributes.obj = prepare(ctx, obj, old)
@@ -308,8 +306,8 @@ class GenericRegistry:
             if subresource in _OF_SPEC:
                 faults = [*validate(obj), *validate_update(obj, old, subresource=subresource)]
                 self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
-            elif subresource in _OF_STATUS:
-                faults = validate_update(obj, old, subresource="status")
+            elif subresource in OF_STATUS:
+                faults = validate_update(obj, old, subresource=subresource)
                 self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             if admit is None:
                 await self.admission.validate(attributes)

@@ -9,7 +9,9 @@ from typing import Any
 
 from knarr.api.batch import v1 as batch
 from knarr.api.certificates import v1 as certificates
+from knarr.api.certificates.signers import APPROVED, DENIED, LEGACY_UNKNOWN
 from knarr.api.core import v1 as core
+from knarr.api.errors import FieldError, invalid_value
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.registry.strategy import Context, Strategy
 from knarr.kit.clock import rfc3339
@@ -47,11 +49,16 @@ class CertificateSigningRequests(Strategy):
         obj.spec = old.spec
 
     def prepare_status(self, ctx: Context, obj: Any, old: Any) -> Any:
-        """The signer writes the certificate; whether it was approved is not his to say."""
+        """The signer writes the certificate; a verdict he sends back stays as it was, one he adds or leaves out
+        is for validation to refuse.
+        """
         changed = Strategy.prepare_status(self, ctx, obj, old)
-        verdicts = [each for each in old.status.conditions if each.type in _VERDICTS]
-        others = [each for each in changed.status.conditions if each.type not in _VERDICTS]
-        changed.status.conditions = [*verdicts, *others]
+        for verdict in (APPROVED, DENIED):
+            before = [each for each in old.status.conditions if each.type == verdict]
+            places = [n for n, each in enumerate(changed.status.conditions) if each.type == verdict]
+            if len(before) == len(places):
+                for place, held in zip(places, before, strict=True):
+                    changed.status.conditions[place] = held
         _date_conditions(ctx, changed, old)
         return changed
 
@@ -62,8 +69,11 @@ class CertificateSigningRequests(Strategy):
         _date_conditions(ctx, changed, old)
         return changed
 
-
-_VERDICTS = ("Approved", "Denied")
+    async def judge(self, ctx: Context, obj: Any, old: Any | None, faults: list[FieldError]) -> list[FieldError]:
+        if old is None and obj.spec.signerName == LEGACY_UNKNOWN:
+            text = "the legacy signerName is not allowed via this API version"
+            return [*faults, invalid_value("spec.signerName", LEGACY_UNKNOWN, text)]
+        return faults
 
 
 def _date_conditions(ctx: Context, new: Any, old: Any) -> None:

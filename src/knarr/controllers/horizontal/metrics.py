@@ -22,7 +22,7 @@ from knarr.client.client import Client, raise_refusal
 from knarr.client.transport import Response, TransportError
 from knarr.controllers.horizontal.replicas import CannotTell, PodMetric
 from knarr.kit.clock import parse_rfc3339
-from knarr.kit.durations import parse_go_duration_s
+from knarr.kit.durations import parse_duration_s
 
 __all__ = ["MetricsClient"]
 
@@ -196,7 +196,7 @@ def _of_container(items: list[v1beta1.PodMetrics], resource: str, container: str
 def _pod_metric(item: v1beta1.PodMetrics, value: int) -> PodMetric:
     at = parse_rfc3339(item.timestamp) if item.timestamp else None
     try:
-        return PodMetric(value, at, parse_go_duration_s(item.window))
+        return PodMetric(value, at, parse_duration_s(item.window))
     except ValueError:
         return PodMetric(value, at, DEFAULT_WINDOW_S)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from knarr.api.core import v1 as core
 from knarr.api.core.pod_claims import claim_names
+from knarr.client.informer import Lister
 from knarr.controllers.framework import Controller, ControllerContext, Key
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+BY_CLAIM = "claim"
 
 
 class ClaimProtection(Controller):
@@ -21,7 +23,7 @@ class ClaimProtection(Controller):
         super().__init__(context)
         self._claims = self.watch(core.PersistentVolumeClaim)
         self._pods = self.lister(core.Pod)
-        self._pods.add_index("claim", _claims_of)
+        self._pods.add_index(BY_CLAIM, _claims_of)
         self.informer(core.Pod).add_handler(self._pod_changed)
 
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
@@ -38,8 +40,7 @@ class ClaimProtection(Controller):
             return
         if CLAIM_FINALIZER not in claim.metadata.finalizers:
             return
-        users = self._pods.by_index("claim", "/".join(key))
-        if any(pod.status.phase not in ("Succeeded", "Failed") and pod.spec.nodeName for pod in users):
+        if users_of_claim(self._pods, key):
             return
         await self.drop_finalizer(core.PersistentVolumeClaim, claim, CLAIM_FINALIZER)
 
@@ -57,6 +58,12 @@ class VolumeProtection(Controller):
             return
         if VOLUME_FINALIZER in volume.metadata.finalizers:
             await self.drop_finalizer(core.PersistentVolume, volume, VOLUME_FINALIZER)
+
+
+def users_of_claim(pods: Lister[core.Pod], claim: Key) -> list[core.Pod]:
+    """The pods that keep a claim: those on a node that have not ended. ``ClaimProtection`` has made the index."""
+    users = pods.by_index(BY_CLAIM, "/".join(claim))
+    return [pod for pod in users if pod.spec.nodeName and pod.status.phase not in ("Succeeded", "Failed")]
 
 
 def _claims_of(pod: core.Pod) -> list[str]:
