@@ -5,7 +5,7 @@ first POST until the last is Available. Then, on a cluster of our own: what is w
 of it there (nothing should be), and what one pod more in a ReplicaSet costs the controllers' process, in processor time, with more
 and more other pods in the cluster (it should cost the same).
 
-With ``--kubeconfig`` the cluster needs nodes with the label ``type=knarr-simulated``, and only the first is measured.
+With ``--kubeconfig`` the cluster needs nodes of that instance type, and only the first is measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMESPACE = "bench-controllers"
 REPLICAS = 5
 CONNECTIONS = 32
 SIMULATED_NODES = 100
-SIMULATED = {"type": "knarr-simulated"}
+SIMULATED = {"node.kubernetes.io/instance-type": "knarr-simulated"}
 TIMEOUT_S = 600.0
 #: The start of the controllers, and everything that follows from it.
 RESTART_S = 30.0

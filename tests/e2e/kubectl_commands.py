@@ -344,11 +344,8 @@ COMMON = (
 HEAD = """# kubectl
 
 Each command of kubectl 1.33 was run against a Knarr cluster as its row says, and did what it does against upstream's. The rows are
-`tests/e2e/kubectl_commands.py`; `tests/e2e/test_kubectl_commands.py` runs them, the common ones also with each kubectl from 1.29 on that the machine has.
+`tests/e2e/kubectl_commands.py`; `tests/e2e/test_kubectl_commands.py` runs them, the common ones also with each kubectl from 1.27 on that the machine has.
 `$NS` is a namespace with the Deployment `web` and the pod `box`, `$NODE` the node, `$TMP` a directory.
-
-kubectl 1.27 and 1.28 ask for the OpenAPI v2 document in protobuf before they send a manifest, and Knarr has it in JSON only: with them `explain`, `edit`
-and `diff` fail, and `create -f`, `apply` and `replace` need `--validate=false`.
 
 """
 

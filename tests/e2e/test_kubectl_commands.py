@@ -13,7 +13,7 @@ import pytest
 from e2e_cluster import Cluster, Space, eventually, kubectl_program
 from kubectl_commands import CASES, COMMON, Case
 
-OLDEST_MINOR = 29
+OLDEST_MINOR = 27
 #: Commands of their own, and those that take no flag before them.
 WITHOUT_NAMESPACE = "__complete|completion|plugin|hello|config|kustomize"
 ROOM = """
@@ -45,10 +45,7 @@ spec:
 
 
 def versions() -> list[Path]:
-    """The official kubectls beside the one that is used, that one first.
-
-    Before 1.29 kubectl asks for the API's description in protobuf, which there is not: ``docs/kubectl.md`` says what that means.
-    """
+    """The official kubectls beside the one that is used, that one first."""
     used = Path(kubectl_program()).resolve()
     beside = {int(each.suffix[1:]): each for each in used.parent.glob("kubectl.1.*") if each.suffix[1:].isdecimal() and each != used}
     return [used, *(beside[minor] for minor in sorted(beside) if minor >= OLDEST_MINOR)]

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+#: How it is named in answers; in requests there is an ``@`` that no parser of media types takes.
+MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
 
