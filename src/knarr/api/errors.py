@@ -187,8 +187,9 @@ def bad_request(message: str) -> StatusError:
     return _error(400, "BadRequest", message)
 
 
-def untyped_patch(text: str) -> StatusError:
+def untyped_patch(what: str, fault: str) -> StatusError:
     """500: what is applied does not fit its kind. Upstream has no reason of its own for it."""
+    text = f"failed to create typed patch object ({what}): {fault}"
     return StatusError(meta.Status(status="Failure", message=text, code=500))
 
 

@@ -324,6 +324,13 @@ class Hub:
 
     async def run(self) -> None:
         """Load everything, then follow. Ends only by cancellation or when the store fails."""
+        try:
+            await self._follow()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _follow(self) -> None:
         first = await self.store.revision()
         for prefix, caches in list(self._caches.items()):
             page = await self.store.range(prefix, revision=first) if first else None

@@ -90,7 +90,7 @@ def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bo
     if metadata is None:
         metadata = content["metadata"] = {}
     if not isinstance(metadata, dict):
-        raise untyped_patch(f"failed to create typed patch object: .metadata: expected map, got {_go_text(metadata)}")
+        raise untyped_patch(_of(resource, {}), f".metadata: expected map, got &{{{_go_text(metadata)}}}")
     name, namespace = request.info.name, request.info.namespace if resource.namespaced else ""
     if metadata.get("name") not in (None, "", name):
         raise bad_request(
@@ -101,9 +101,9 @@ def read_apply(request: Request, resource: Resource) -> tuple[dict[str, Any], bo
             f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the URL ({namespace})"
         )
     metadata["name"] = name
+    _check_declared(request, resource, content)
     if namespace:
         metadata["namespace"] = namespace
-    _check_declared(request, resource, content)
     return content, request.query.flag("force")
 
 
@@ -122,9 +122,17 @@ def _check_declared(request: Request, resource: Resource, content: dict[str, Any
     if unknown:
         faults = [f".{path}: field not declared in schema" for path in unknown]
         listed = faults[0] if len(faults) == 1 else "errors:\n" + "\n".join(f"  {fault}" for fault in faults)
-        metadata = content["metadata"]
-        where = f"{metadata.get('namespace', '')}/{metadata['name']}; {resource.api_version}, Kind={resource.kind}"
-        raise untyped_patch(f"failed to create typed patch object ({where}): {listed}")
+        raise untyped_patch(_of(resource, content["metadata"]), listed)
+    try:
+        codec.decode(resource.type, content)
+    except codec.DecodeError as error:
+        raise untyped_patch(_of(resource, content["metadata"]), str(error)) from None
+
+
+def _of(resource: Resource, metadata: dict[str, Any]) -> str:
+    """Which object was sent, as upstream names it here: the group's slash stays where there is no group."""
+    name = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
+    return f"{name}; {resource.group}/{resource.version}, Kind={resource.kind}"
 
 
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:

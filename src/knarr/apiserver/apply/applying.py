@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from knarr.api import codec
-from knarr.api.errors import StatusError, apply_conflict, bad_request, untyped_patch
+from knarr.api.errors import StatusError, apply_conflict, bad_request
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.api.shapes import Shape
@@ -90,7 +90,7 @@ def apply(
     try:
         obj = codec.decode(resource.type, merged)
     except codec.DecodeError as error:
-        raise untyped_patch(f"failed to create typed patch object: {error}") from None
+        raise bad_request(f"failed to apply: {error}") from None
     obj.metadata.managedFields = managers.write()
     return obj
 
