@@ -98,6 +98,7 @@ class InProcessCluster:
         self._webhooks = webhooks
         self._backends = backends
         self._tasks: list[asyncio.Task[None]] = []
+        self._controller_tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         try:
@@ -132,14 +133,16 @@ class InProcessCluster:
         await _first(serving, self.server.ready.wait())
         self.client = Client(LoopbackTransport(self.server, ADMIN))
         if self._with_controllers:
-            self._start_controllers()
+            self.start_controllers()
         if self._with_scheduler:
             self._start_scheduler()
         for number in range(1, self._node_count + 1):
             await self.add_node(f"node-{number}", wait=False)
         await self.wait_for(self._settled, START_TIMEOUT_S)
 
-    def _start_controllers(self) -> None:
+    def start_controllers(self) -> None:
+        """A controller-manager that knows nothing but what the server says; the one before must have been stopped."""
+        assert not self._controller_tasks, "the controllers are running"
         client = self._component_client(CONTROLLERS, UserInfo("system:kube-controller-manager"))
         factory = InformerFactory(client, clock=self.clock, chance=self.chance)
         self.controllers = ControllerManager(
@@ -150,8 +153,16 @@ class InProcessCluster:
             cluster_cidr="10.244.0.0/16",
             root_ca_pem=stand_in_certificate(),
         )
-        self._spawn("controller-informers", factory.run())
-        self._spawn("controllers", self.controllers.run())
+        self._controller_tasks = [
+            self._spawn("controller-informers", factory.run()),
+            self._spawn("controllers", self.controllers.run()),
+        ]
+
+    async def stop_controllers(self) -> None:
+        """The controller-manager ends where it stands, with what it had in hand; safe when it has ended."""
+        ending, self._controller_tasks = self._controller_tasks, []
+        for task in reversed(ending):
+            await self._end(task)
 
     def _start_scheduler(self) -> None:
         client = self._component_client(SCHEDULER, UserInfo("system:kube-scheduler"))
@@ -185,15 +196,18 @@ class InProcessCluster:
             await node.stop()
             await node.runtime.close()
         # The server goes last: what the others say at their end should still be heard.
-        for task in reversed(self._tasks):
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("component failed", component=task.get_name(), error=repr(error))
-        self._tasks.clear()
+        for task in reversed(self._tasks.copy()):
+            await self._end(task)
         if self._own_store is not None:
             await self._own_store.close()
             self._own_store = None
+
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task])
+        self._tasks.remove(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("component failed", component=task.get_name(), error=repr(error))
 
     def client_for(self, user: str, groups: tuple[str, ...] = (), *, uid: str = "") -> Client:
         """A client that acts as somebody else; what they may do is for RBAC to say."""
