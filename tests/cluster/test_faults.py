@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import pytest
 from cluster_objects import NS, deployed, deployment, image_of, image_patch, is_ready
+from test_jobs import finished, job
+from test_stateful_sets import settled, stateful_set
 
 from knarr.api.apps import v1 as apps
+from knarr.api.batch import v1 as batch
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
-from knarr.client.transport import Transport, TransportError
+from knarr.client.transport import Query, Response, Transport, TransportError
+from knarr.controllers.expectations import TIMEOUT_S
+from knarr.controllers.pod_owner import PodOwnerController
 from knarr.kit.chance import Chance
 from knarr.kit.clock import VirtualClock
 from knarr.testing import Faults, FaultyTransport, InProcessCluster
+from knarr.testing.cluster import Wrap
 from knarr.testing.plugin import ClusterRunner
 
 WORST = Faults(
@@ -133,3 +139,75 @@ def test_a_refusal_is_in_the_servers_words(knarr_cluster: ClusterRunner, faults:
         assert answer.status == code and b'"kind":"Status"' in answer.body
 
     knarr_cluster.run(scenario, nodes=0)
+
+
+class FirstOf(FaultyTransport):
+    """Refuses the first request of a method to a resource, in one way."""
+
+    def prepare(self, method: str, resource: str, refuse_by: Exception | Response) -> None:
+        self.method, self.resource, self.refuse_by = method, resource, refuse_by
+
+    def _refusal(self, method: str, path: str, query: Query) -> Response | None:
+        if self.counts["refused"] or method != self.method or f"/{self.resource}" not in path:
+            return None
+        self.counts["refused"] += 1
+        if isinstance(self.refuse_by, Exception):
+            raise self.refuse_by
+        return self.refuse_by
+
+
+def refusing_first(method: str, resource: str, refuse_by: Exception | Response) -> tuple[list[FirstOf], Wrap]:
+    made: list[FirstOf] = []
+
+    def wrap(component: str, transport: Transport) -> Transport:
+        if component != "controller-manager":
+            return transport
+        made.append(FirstOf(transport, Faults(), VirtualClock(), Chance(1)))
+        made[0].prepare(method, resource, refuse_by)
+        return made[0]
+
+    return made, wrap
+
+
+def test_a_pod_whose_counting_met_a_conflict_is_counted_all_the_same(knarr_cluster: ClusterRunner) -> None:
+    stale = Response(409, {}, b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409}')
+    links, wrap = refusing_first("PATCH", "pods/work-", stale)
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(job())
+        await finished(cluster)
+        assert links[0].counts["refused"] == 1
+
+    knarr_cluster.run(scenario, wrap=wrap)
+
+
+def test_a_stateful_set_makes_the_pod_whose_creation_never_reached_the_server(knarr_cluster: ClusterRunner) -> None:
+    links, wrap = refusing_first("POST", "pods", TransportError("connection refused"))
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(stateful_set(replicas=2))
+        await settled(cluster, 2)
+        assert links[0].counts["refused"] == 1
+
+    knarr_cluster.run(scenario, wrap=wrap)
+
+
+@pytest.mark.parametrize("owner", [stateful_set(replicas=1), job(parallelism=1)])
+def test_a_creation_that_is_never_seen_is_not_waited_for_for_ever(
+    knarr_cluster: ClusterRunner, owner: apps.StatefulSet | batch.Job
+) -> None:
+    """A dropped watch can swallow a pod that came and went."""
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        controller = next(
+            each
+            for each in cluster.controllers.controllers
+            if isinstance(each, PodOwnerController) and each.owner_type is type(owner)
+        )
+        controller.expectations.expect_creations((NS, owner.metadata.name), 1)
+        await cluster.client.create(owner)
+        await cluster.sleep(TIMEOUT_S - 10)
+        assert await cluster.pods() == []
+        await cluster.wait_for(lambda: cluster.pods(), 30)
+
+    knarr_cluster.run(scenario)

@@ -20,7 +20,6 @@ from knarr.api.core.placement import matches_node, tolerated
 from knarr.api.intstr import scaled_value
 from knarr.client.events import WARNING
 from knarr.controllers import pods as podlib
-from knarr.controllers.expectations import TIMEOUT_S
 from knarr.controllers.framework import ControllerContext, Key, key_of
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash
 from knarr.controllers.pod_owner import PodOwnerController
@@ -85,14 +84,11 @@ class DaemonSetController(PodOwnerController):
         current, collisions = await self._history.current(
             daemon_set, revisions, daemon_set.status.collisionCount
         )
-        satisfied = self.expectations.satisfied(key)
-        if not satisfied:
-            # An event that never comes must not stop the work for ever.
-            self.queue.add_after(key, TIMEOUT_S)
+        settled = self.is_settled(key)
         pods = await self.claim(daemon_set)
         nodes = self._nodes.list()
         digest = revision_hash(current)
-        if satisfied:
+        if settled:
             plan = manage(
                 daemon_set, nodes, pods, digest, may_kill=lambda pod: self._may_kill(key, daemon_set, pod)
             )

@@ -60,7 +60,8 @@ class GarbageCollector(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._nodes: dict[str, Node] = {}
-        self._dependents: dict[str, set[str]] = {}
+        #: By owner, in the order in which they were seen: the same run deletes in the same order.
+        self._dependents: dict[str, dict[str, None]] = {}
         self._absent: dict[str, None] = {}
         self._custom: dict[str, CustomResource] = {}
         seen: set[str] = set()
@@ -130,7 +131,7 @@ class GarbageCollector(Controller):
         self._nodes[metadata.uid] = node
         self._absent.pop(metadata.uid, None)
         for reference in owners:
-            self._dependents.setdefault(reference.uid, set()).add(metadata.uid)
+            self._dependents.setdefault(reference.uid, {})[metadata.uid] = None
         if owners or node.waits_for_dependents or node.orphans_dependents:
             self.queue.add((_SCOPE, metadata.uid))
             # A dependent that no longer blocks may be what an owner waits for.
@@ -155,7 +156,7 @@ class GarbageCollector(Controller):
     def _unlink(self, owner: str, dependent: str) -> None:
         dependents = self._dependents.get(owner)
         if dependents is not None:
-            dependents.discard(dependent)
+            dependents.pop(dependent, None)
             if not dependents:
                 del self._dependents[owner]
 

@@ -24,6 +24,7 @@ from knarr.controllers.framework import Controller, ControllerContext
 from knarr.controllers.garbage_collector import GarbageCollector
 from knarr.controllers.job.controller import JobController
 from knarr.controllers.job.cronjob import CronJobController
+from knarr.controllers.job.orphans import OrphanPodController
 from knarr.controllers.job.ttl import TTLAfterFinishedController
 from knarr.controllers.namespaces import NamespaceController
 from knarr.controllers.node_ipam import NodeIpamController
@@ -76,6 +77,7 @@ class ControllerManager:
                 DaemonSetController,
                 StatefulSetController,
                 JobController,
+                OrphanPodController,
                 ResourceQuotaController,
                 ClaimProtection,
                 VolumeProtection,

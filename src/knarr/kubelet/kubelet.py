@@ -295,7 +295,7 @@ class Kubelet:
         self.workers.update(new)
         self.statuses.recheck(new.metadata.uid)
 
-    def _runtime_changed(self, uids: set[str]) -> None:
+    def _runtime_changed(self, uids: list[str]) -> None:
         for uid in uids:
             self.workers.wake(uid)
 

@@ -121,7 +121,7 @@ class FaultyTransport:
 
     async def _perhaps_crash(self) -> None:
         """A process that dies writes nothing more, not even on its way out."""
-        if self.on_crash is None or not self._happens("crash", self.faults.crash / 2):
+        if self.on_crash is None or self.cut or not self._happens("crash", self.faults.crash / 2):
             return
         self.cut = True
         self.on_crash()

@@ -12,6 +12,7 @@ from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.client.events import NORMAL, WARNING
+from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
 from knarr.controllers.framework import ControllerContext, Key
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash, template_at
@@ -33,7 +34,7 @@ class StatefulSetController(PodOwnerController):
         if owner is None:
             self.expectations.forget(key)
             return
-        if owner.metadata.deletionTimestamp is not None or not self.expectations.satisfied(key):
+        if owner.metadata.deletionTimestamp is not None or not self.is_settled(key):
             return
         selector = self.selector_of(owner)
         pods = [pod for pod in await self.claim(owner) if identity.is_member(owner, pod)]
@@ -82,6 +83,9 @@ class StatefulSetController(PodOwnerController):
                 return
             message = f"create Pod {name} in StatefulSet {owner.metadata.name} failed error: {error}"
             self.recorder.event(owner, WARNING, "FailedCreate", message)
+            raise
+        except TransportError:
+            self.expectations.created(key)
             raise
         message = f"create Pod {name} in StatefulSet {owner.metadata.name} successful"
         self.recorder.event(owner, NORMAL, "SuccessfulCreate", message)
