@@ -38,6 +38,8 @@ from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
 from knarr.controllers.taint_eviction import TaintEvictionController
 from knarr.controllers.volumes.claims import ClaimBinder
+from knarr.controllers.volumes.ephemeral import EphemeralVolumeController
+from knarr.controllers.volumes.expansion import VolumeExpander
 from knarr.controllers.volumes.protection import ClaimProtection, VolumeProtection
 from knarr.controllers.volumes.volumes import VolumeReclaimer
 from knarr.kit.chance import Chance
@@ -81,6 +83,7 @@ class ControllerManager:
                 ResourceQuotaController,
                 ClaimProtection,
                 VolumeProtection,
+                EphemeralVolumeController,
                 CronJobController,
                 TTLAfterFinishedController,
                 EndpointSliceController,
@@ -100,6 +103,7 @@ class ControllerManager:
             self.controllers.append(NodeIpamController(context(NodeIpamController.name), cluster_cidr))
         self.controllers.append(ClaimBinder(context(ClaimBinder.name), volumes))
         self.controllers.append(VolumeReclaimer(context(VolumeReclaimer.name), volumes))
+        self.controllers.append(VolumeExpander(context(VolumeExpander.name), volumes))
         if load_balancer_cidr:
             local = partial(LocalLoadBalancers, load_balancer_cidr)
             self.controllers.append(

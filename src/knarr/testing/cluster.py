@@ -33,6 +33,7 @@ from knarr.apiserver.webhooks.transport import WebhookTransport
 from knarr.client.client import Client, raise_refusal
 from knarr.client.informer import InformerFactory
 from knarr.client.transport import Transport
+from knarr.cloud.contract import Volumes
 from knarr.controllers.manager import ControllerManager
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, VirtualClock
@@ -62,7 +63,7 @@ Wrap = Callable[[str, Transport], Transport]
 class InProcessCluster:
     """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
-    ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
+    ``volumes`` provisions volumes; without it all are made by hand. ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
     time (``clock=RealClock()`` and an ordinary loop).
     """
 
@@ -81,6 +82,7 @@ class InProcessCluster:
         configure: Callable[[ServerConfig], None] | None = None,
         webhooks: WebhookTransport | None = None,
         backends: Sender | None = None,
+        volumes: Volumes | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -97,6 +99,7 @@ class InProcessCluster:
         self._configure = configure
         self._webhooks = webhooks
         self._backends = backends
+        self._volumes = volumes
         self._tasks: list[asyncio.Task[None]] = []
         self._controller_tasks: list[asyncio.Task[None]] = []
 
@@ -152,6 +155,7 @@ class InProcessCluster:
             chance=self.chance,
             cluster_cidr="10.244.0.0/16",
             root_ca_pem=stand_in_certificate(),
+            volumes=self._volumes,
         )
         self._controller_tasks = [
             self._spawn("controller-informers", factory.run()),

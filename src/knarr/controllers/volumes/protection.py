@@ -12,6 +12,8 @@ from knarr.controllers.framework import Controller, ControllerContext, Key
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+#: The index of pods that ``claims_of`` fills.
+BY_CLAIM = "claim"
 
 
 class ClaimProtection(Controller):
@@ -21,14 +23,14 @@ class ClaimProtection(Controller):
         super().__init__(context)
         self._claims = self.watch(core.PersistentVolumeClaim)
         self._pods = self.lister(core.Pod)
-        self._pods.add_index("claim", _claims_of)
+        self._pods.add_index(BY_CLAIM, claims_of)
         self.informer(core.Pod).add_handler(self._pod_changed)
 
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
         pod = new or old
         assert pod is not None
         if new is None or new.status.phase in ("Succeeded", "Failed"):
-            for key in _claims_of(pod):
+            for key in claims_of(pod):
                 namespace, _, name = key.partition("/")
                 self.queue.add((namespace, name))
 
@@ -38,7 +40,7 @@ class ClaimProtection(Controller):
             return
         if CLAIM_FINALIZER not in claim.metadata.finalizers:
             return
-        users = self._pods.by_index("claim", "/".join(key))
+        users = self._pods.by_index(BY_CLAIM, "/".join(key))
         if any(pod.status.phase not in ("Succeeded", "Failed") and pod.spec.nodeName for pod in users):
             return
         await self.drop_finalizer(core.PersistentVolumeClaim, claim, CLAIM_FINALIZER)
@@ -59,6 +61,6 @@ class VolumeProtection(Controller):
             await self.drop_finalizer(core.PersistentVolume, volume, VOLUME_FINALIZER)
 
 
-def _claims_of(pod: core.Pod) -> list[str]:
+def claims_of(pod: core.Pod) -> list[str]:
     """The claims a pod uses, as namespace/name."""
     return [f"{pod.metadata.namespace}/{name}" for name in claim_names(pod)]
