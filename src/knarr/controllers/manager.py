@@ -32,6 +32,7 @@ from knarr.controllers.node_lifecycle import NodeLifecycleController
 from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.policy_status import PolicyStatusController
 from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
+from knarr.controllers.resource_claims import ResourceClaimController
 from knarr.controllers.resource_quota import ResourceQuotaController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
 from knarr.controllers.service_lb import ServiceLoadBalancerController
@@ -81,6 +82,7 @@ class ControllerManager:
                 JobController,
                 OrphanPodController,
                 ResourceQuotaController,
+                ResourceClaimController,
                 ClaimProtection,
                 VolumeProtection,
                 EphemeralVolumeController,
