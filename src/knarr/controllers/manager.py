@@ -38,6 +38,7 @@ from knarr.controllers.service_accounts import RootCAController, ServiceAccountC
 from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
 from knarr.controllers.taint_eviction import TaintEvictionController
+from knarr.controllers.volumes.attach_detach import AttachDetachController
 from knarr.controllers.volumes.claims import ClaimBinder
 from knarr.controllers.volumes.ephemeral import EphemeralVolumeController
 from knarr.controllers.volumes.expansion import VolumeExpander
@@ -86,6 +87,7 @@ class ControllerManager:
                 ClaimProtection,
                 VolumeProtection,
                 EphemeralVolumeController,
+                AttachDetachController,
                 CronJobController,
                 TTLAfterFinishedController,
                 EndpointSliceController,

@@ -50,6 +50,7 @@ from knarr.kubelet.probes.prober import Prober
 from knarr.kubelet.requests import PodRequests
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.status_manager import StatusManager
+from knarr.kubelet.volumes.attachments import VolumeAttachments
 from knarr.kubelet.volumes.manager import VolumeManager
 
 __all__ = ["Kubelet", "PodFeed"]
@@ -148,6 +149,9 @@ class Kubelet:
             clock=clock,
         )
         self.lease = NodeLease(client, lambda: self.registration.node, config=config, clock=clock)
+        self.attachments = VolumeAttachments(
+            self.objects, lambda: self._nodes.get("", self.node_name), self.registration.look_now, clock=clock
+        )
         self._hostname = hostname
         self._wire_workers()
 
@@ -168,6 +172,7 @@ class Kubelet:
             sync=self._pod_sync(hooks, killer),
             killer=killer,
             host=self.host,
+            attachments=self.attachments,
             probes=self.probes,
             statuses=self.statuses,
             recorder=self.recorder,
@@ -206,6 +211,7 @@ class Kubelet:
         return PodSync(
             runtime=self.runtime,
             host=self.host,
+            attachments=self.attachments,
             objects=self.objects,
             starter=starter,
             killer=killer,
@@ -326,5 +332,6 @@ class Kubelet:
             version=self._version,
             images=images,
             health=NodeHealth(conditions, failure, self.pleg.healthy, self.read_use()),
+            volumes_in_use=self.attachments.in_use(),
             now=self.clock.now(),
         )

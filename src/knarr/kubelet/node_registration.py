@@ -150,7 +150,10 @@ class NodeRegistration:
         if same_but_heartbeat(status, self.node.status) and self._last is not None and not due:
             self._last = status
             return
-        patch = {"status": codec.to_dict(status)}
+        # What is attached is the attach/detach controller's to say; and that nothing is in use any more has to be said.
+        told = {**codec.to_dict(status), "volumesInUse": status.volumesInUse}
+        told.pop("volumesAttached", None)
+        patch = {"status": told}
         self.node = await self._client.patch(
             core.Node, name, patch, patch_type=STRATEGIC_MERGE_PATCH, subresource="status"
         )

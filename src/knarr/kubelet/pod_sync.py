@@ -42,6 +42,7 @@ from knarr.kubelet.pod_killer import PodKiller
 from knarr.kubelet.pods import all_containers, grace_period_s, pod_ref
 from knarr.kubelet.resources import container_resources
 from knarr.kubelet.runtime import contract as c
+from knarr.kubelet.volumes.attachments import VolumeAttachments
 from knarr.kubelet.volumes.manager import MountedVolume, VolumeError
 
 __all__ = ["PodSync"]
@@ -57,6 +58,7 @@ class PodSync:
         *,
         runtime: c.Runtime,
         host: PodHost,
+        attachments: VolumeAttachments,
         objects: ObjectSource,
         starter: ContainerStarter,
         killer: PodKiller,
@@ -68,6 +70,7 @@ class PodSync:
     ) -> None:
         self._runtime = runtime
         self._host = host
+        self._attachments = attachments
         self._objects = objects
         self._starter = starter
         self._killer = killer
@@ -148,6 +151,7 @@ class PodSync:
 
     async def _prepare(self, pod: core.Pod, state: PodState) -> Mapping[str, MountedVolume]:
         try:
+            await interruptible(self._attachments.wait(pod), state)
             volumes = await interruptible(self._host.prepare(pod, self._facts(pod, [])), state)
         except (VolumeError, OSError) as error:
             self._recorder.event(pod, WARNING, "FailedMount", str(error))
