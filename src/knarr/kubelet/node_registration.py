@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from knarr.api import codec
+from knarr.api import codec, conditions
 from knarr.api.coordination import v1 as coordination
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
@@ -86,10 +86,7 @@ class NodeRegistration:
                 await self._report()
             except (StatusError, TransportError) as error:
                 log.warning("node status not reported", node=self._wanted.metadata.name, error=error)
-            ready = self._last is not None and any(
-                condition.type == "Ready" and condition.status == "True"
-                for condition in self._last.conditions
-            )
+            ready = self._last is not None and conditions.is_true(self._last.conditions, "Ready")
             self._look_now.clear()
             pause_s = self._config.node_status_update_s if ready else unready.next_s()
             if ready:

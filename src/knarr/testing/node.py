@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from knarr.api import conditions
 from knarr.api.core import v1 as core
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
@@ -65,16 +66,11 @@ class SimulatedNode:
         )
 
     @property
-    def running(self) -> bool:
-        return bool(self._tasks)
-
-    @property
     def ready(self) -> bool:
         """The kubelet has registered the node, and the API has it as ready."""
         if not self._tasks or not self.kubelet.registration.registered.is_set():
             return False
-        conditions = self.kubelet.registration.node.status.conditions
-        return any(each.type == "Ready" and each.status == "True" for each in conditions)
+        return conditions.is_true(self.kubelet.registration.node.status.conditions, "Ready")
 
     def start(self) -> None:
         """Run a kubelet on the runtime as it stands."""

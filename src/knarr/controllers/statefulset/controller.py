@@ -14,6 +14,7 @@ from knarr.api.errors import StatusError
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
+from knarr.controllers.failed_pods import FailedPodBackoff
 from knarr.controllers.framework import ControllerContext, Key
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash, template_at
 from knarr.controllers.pod_owner import PodOwnerController
@@ -27,6 +28,7 @@ class StatefulSetController(PodOwnerController):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._claims = self.lister(core.PersistentVolumeClaim)
+        self._failed = FailedPodBackoff(context.clock)
         self._history = RevisionHistory(context.client, self.lister(apps.ControllerRevision))
 
     async def reconcile(self, key: Key) -> None:
@@ -69,8 +71,22 @@ class StatefulSetController(PodOwnerController):
             template = template_at(owner, revision) if revision is not None else owner.spec.template
             await self._ensure_claims(owner, ordinal)
             await self._create(key, owner, identity.build_pod(owner, template, ordinal, name))
+        for pod in step.replace:
+            await self._replace(key, owner, pod)
         for pod in step.delete:
             await self._delete(key, owner, pod)
+
+    async def _replace(self, key: Key, owner: apps.StatefulSet, pod: core.Pod) -> None:
+        """Make room for a new pod of the name; one that fails at once each time is made less and less often."""
+        failed = pod.status.phase == "Failed"
+        wait_s = self._failed.wait_s((owner.metadata.uid, pod.metadata.name)) if failed else 0.0
+        if wait_s:
+            self.queue.add_after(key, wait_s)
+            return
+        word, kind = ("failed", WARNING) if failed else ("terminated", NORMAL)
+        text = f"StatefulSet {'/'.join(key)} is recreating {word} Pod {pod.metadata.name}"
+        self.recorder.event(owner, kind, f"Recreating{word.capitalize()}Pod", text)
+        await self._delete(key, owner, pod)
 
     async def _create(self, key: Key, owner: apps.StatefulSet, pod: core.Pod) -> None:
         name = pod.metadata.name
