@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -38,11 +39,13 @@ from knarr.controllers.manager import ControllerManager
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, VirtualClock
 from knarr.kit.log import get_logger
+from knarr.kubelet.pod_host import SimulatedPodHost
 from knarr.scheduler.scheduler import Scheduler
 from knarr.store.contract import Store
 from knarr.store.memory import MemoryStore
 from knarr.testing.keys import service_account_key, stand_in_certificate
 from knarr.testing.node import NodeShape, SimulatedNode
+from knarr.testing.volumes import WritingPodHost
 
 __all__ = ["InProcessCluster", "NodeShape"]
 
@@ -63,7 +66,8 @@ Wrap = Callable[[str, Transport], Transport]
 class InProcessCluster:
     """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
-    ``volumes`` provisions volumes; without it all are made by hand. ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
+    ``volumes`` provisions volumes; without it all are made by hand. In ``host_root`` the nodes write what their pods' volumes hold
+    (``volumes.path_seen_by`` finds it); without it nothing is written. ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
     time (``clock=RealClock()`` and an ordinary loop).
     """
 
@@ -83,6 +87,7 @@ class InProcessCluster:
         webhooks: WebhookTransport | None = None,
         backends: Sender | None = None,
         volumes: Volumes | None = None,
+        host_root: Path | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -100,6 +105,7 @@ class InProcessCluster:
         self._webhooks = webhooks
         self._backends = backends
         self._volumes = volumes
+        self._host_root = host_root
         self._tasks: list[asyncio.Task[None]] = []
         self._controller_tasks: list[asyncio.Task[None]] = []
 
@@ -225,8 +231,17 @@ class InProcessCluster:
         """One more node; with ``wait``, until it is ready."""
         assert name not in self.nodes, f"node {name} is there already"
         client = self._component_client(name, UserInfo(f"system:node:{name}", ("system:nodes",)))
+        host = SimulatedPodHost()
+        if self._host_root is not None:
+            host = WritingPodHost(self._host_root / name, client, self.clock)
         node = SimulatedNode(
-            name, len(self.nodes) + 1, client, shape=shape or self._shape, clock=self.clock, chance=self.chance
+            name,
+            len(self.nodes) + 1,
+            client,
+            shape=shape or self._shape,
+            clock=self.clock,
+            chance=self.chance,
+            host=host,
         )
         self.nodes[name] = node
         node.start()

@@ -21,7 +21,7 @@ from knarr.kit.clock import Clock
 from knarr.kubelet.config import KubeletConfig
 from knarr.kubelet.kubelet import Kubelet
 from knarr.kubelet.machine import simulated_machine
-from knarr.kubelet.pod_host import SimulatedPodHost
+from knarr.kubelet.pod_host import PodHost
 from knarr.kubelet.runtime.simulated import SimulatedRuntime
 
 __all__ = ["NodeShape", "SimulatedNode"]
@@ -47,7 +47,15 @@ class SimulatedNode:
     """A node by its name; ``number`` tells its address from the others'."""
 
     def __init__(
-        self, name: str, number: int, client: Client, *, shape: NodeShape, clock: Clock, chance: Chance
+        self,
+        name: str,
+        number: int,
+        client: Client,
+        *,
+        shape: NodeShape,
+        clock: Clock,
+        chance: Chance,
+        host: PodHost,
     ) -> None:
         self.name = name
         self.address = f"192.168.{number // 250}.{number % 250 + 1}"
@@ -55,6 +63,7 @@ class SimulatedNode:
         self._shape = shape
         self._clock = clock
         self._chance = chance
+        self._host = host
         self._tasks: list[asyncio.Task[None]] = []
         # Pods that come before the node has been given its range get addresses from one nobody is given.
         self.runtime = SimulatedRuntime(
@@ -93,7 +102,7 @@ class SimulatedNode:
                 node_labels=dict(shape.labels),
                 register_with_taints=list(shape.taints),
             ),
-            host=SimulatedPodHost(),
+            host=self._host,
             machine=simulated_machine(),
         )
         own = factory.informer(core.Node, field_selector=f"metadata.name={self.name}")

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,16 @@ class MountedVolume:
 class VolumeManager:
     """All pods' volumes on one node."""
 
-    def __init__(self, root_dir: Path, objects: ObjectSource, tokens: TokenSource, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        root_dir: Path,
+        objects: ObjectSource,
+        tokens: TokenSource,
+        *,
+        clock: Clock,
+        mount_memory: Callable[..., None] = mount_tmpfs,
+    ) -> None:
+        self._mount_memory = mount_memory
         self._pods_dir = root_dir / "pods"
         self._objects = objects
         self._tokens = tokens
@@ -201,7 +211,7 @@ class VolumeManager:
     def _make(self, directory: Path, *, in_memory: bool, size_bytes: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if in_memory and not os.path.ismount(directory):
-            mount_tmpfs(directory, size_bytes=size_bytes, mode=0o777)
+            self._mount_memory(directory, size_bytes=size_bytes, mode=0o777)
 
     async def _claim(
         self, pod: core.Pod, name: str, *, read_only: bool, own: bool = False
