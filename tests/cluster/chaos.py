@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import chaos_objects
+from chaos_attacher import Attacher
 from chaos_rest import Wanted, problems
 
 from knarr.api import scheme
@@ -89,6 +90,7 @@ class Chaos:
         link = FaultyTransport(transport, self._faults, VirtualClock(), chance)
         if component == "controller-manager":
             link.on_crash = self._crash
+            self._manager = link
         self._links.append(link)
         return link
 
@@ -113,8 +115,9 @@ class Chaos:
         try:
             async with InProcessCluster(nodes=3, seed=self.seed, wrap=self, store=store) as cluster:
                 self._cluster = cluster
-                await self._live()
-                found = await self._come_to_rest() or await self._obey()
+                async with Attacher(cluster):
+                    await self._live()
+                    found = await self._come_to_rest() or await self._obey()
         finally:
             await store.close()
         outcome = Outcome(self.seed, found, crashes=self.crashes)
@@ -141,7 +144,11 @@ class Chaos:
             self._doom,
             self._lose_node,
         )
-        for _ in range(STEPS):
+        for step in range(STEPS):
+            if step == STEPS // 2 and not self.crashes:
+                # No run without one.
+                self._manager.cut = True
+                self._crash()
             try:
                 await steps[self._chance.index(len(steps))]()
             except StatusError as error:

@@ -9,7 +9,11 @@ Manifest = dict[str, Any]
 
 
 def deployment(name: str, *, replicas: int, image: str) -> Manifest:
-    return _workload("apps/v1", "Deployment", name, _set(name, image) | {"replicas": replicas})
+    made = _workload("apps/v1", "Deployment", name, _set(name, image) | {"replicas": replicas})
+    if name == "api":
+        claims = [{"name": "device", "resourceClaimTemplateName": "device"}]
+        made["spec"]["template"]["spec"]["resourceClaims"] = claims
+    return made
 
 
 def stateful_set(name: str, *, replicas: int, image: str) -> Manifest:
@@ -52,7 +56,7 @@ def cron_job(name: str, *, policy: str) -> Manifest:
 
 
 def surroundings() -> list[Manifest]:
-    """What looks at the workloads: a service, a disruption budget and a quota; and volumes for their claims."""
+    """What looks at the workloads: a service, a disruption budget and a quota; and what their claims ask for."""
     selector = {"app": "web"}
     return [
         _workload("v1", "Service", "web", {"selector": selector, "ports": [{"port": 80}]}),
@@ -68,6 +72,12 @@ def surroundings() -> list[Manifest]:
             "all",
             {"hard": {"pods": str(JOBS_ROOM), "persistentvolumeclaims": "50"}},
         ),
+        _workload(
+            "resource.k8s.io/v1",
+            "ResourceClaimTemplate",
+            "device",
+            {"spec": {"devices": {"requests": [{"name": "any", "exactly": {"deviceClassName": "any"}}]}}},
+        ),
         *(_volume(number) for number in range(VOLUMES)),
     ]
 
@@ -77,7 +87,7 @@ def _volume(number: int) -> Manifest:
         "capacity": {"storage": "1Gi"},
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": "by-hand",
-        "hostPath": {"path": f"/nonexistent/{number}"},
+        "csi": {"driver": "csi.example.com", "volumeHandle": f"handle-{number}"},
     }
     return _workload("v1", "PersistentVolume", f"volume-{number}", spec)
 

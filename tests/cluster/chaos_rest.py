@@ -76,7 +76,7 @@ async def problems(store: Store, wanted: Wanted) -> list[str]:
         found += _job(world, name, indexed)
     for name in wanted.crons:
         found += _cron(world, name)
-    found += [*_replica_sets(world), *_claims(world), *_lookers_on(world)]
+    found += [*_replica_sets(world), *_claims(world), *_attachments(world), *_devices(world), *_lookers_on(world)]
     return found
 
 
@@ -198,6 +198,37 @@ def _claims(world: World) -> Iterator[str]:
     for volume in volumes.values():
         if (volume["status"].get("phase") == "Bound") != (volume["metadata"]["name"] in uses):
             yield f"volume {volume['metadata']['name']}: {volume['status']}"
+
+
+def _attachments(world: World) -> Iterator[str]:
+    """Each volume is attached where the pod that uses it is, and nowhere else."""
+    volumes = {each["metadata"]["name"]: each["spec"].get("volumeName") for each in world.of("PersistentVolumeClaim")}
+    needed = sorted(
+        (pod["spec"].get("nodeName", ""), volumes.get(volume["persistentVolumeClaim"]["claimName"], ""))
+        for pod in world.of("Pod")
+        for volume in pod["spec"].get("volumes") or ()
+        if "persistentVolumeClaim" in volume
+    )
+    wishes = world.of("VolumeAttachment")
+    made = sorted((each["spec"]["nodeName"], each["spec"]["source"]["persistentVolumeName"]) for each in wishes)
+    if made != needed:
+        yield f"attached is {made}, needed is {needed}"
+    for node in world.of("Node"):
+        attached = [each["name"] for each in node["status"].get("volumesAttached") or ()]
+        in_use = node["status"].get("volumesInUse") or []
+        count = sum(1 for each in wishes if each["spec"]["nodeName"] == node["metadata"]["name"])
+        if sorted(attached) != sorted(in_use) or len(attached) != count:
+            yield f"Node {node['metadata']['name']}: attached {attached}, in use {in_use}"
+
+
+def _devices(world: World) -> Iterator[str]:
+    """Each pod that wants one has one claim."""
+    for pod in world.of("Pod"):
+        wanted = len(pod["spec"].get("resourceClaims") or ())
+        held = [each["metadata"]["name"] for each in world.owned("ResourceClaim", pod)]
+        told = [each["resourceClaimName"] for each in pod["status"].get("resourceClaimStatuses") or ()]
+        if len(held) != wanted or told != held:
+            yield f"Pod {pod['metadata']['name']}: has the claims {held}, says {told}"
 
 
 def _lookers_on(world: World) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from cluster_objects import NS, deployed, deployment, image_of, image_patch, is_ready
 from test_jobs import finished, job
@@ -10,6 +12,7 @@ from test_stateful_sets import settled, stateful_set
 from knarr.api.apps import v1 as apps
 from knarr.api.batch import v1 as batch
 from knarr.api.core import v1 as core
+from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.client.transport import Query, Response, Transport, TransportError
 from knarr.controllers.expectations import TIMEOUT_S
@@ -209,5 +212,48 @@ def test_a_creation_that_is_never_seen_is_not_waited_for_for_ever(
         await cluster.sleep(TIMEOUT_S - 10)
         assert await cluster.pods() == []
         await cluster.wait_for(lambda: cluster.pods(), 30)
+
+    knarr_cluster.run(scenario)
+
+
+def test_a_request_that_timed_out_may_have_been_carried_out(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        link = FaultyTransport(cluster.client.transport, Faults(time_out=1.0), cluster.clock, Chance(1))
+        with pytest.raises(StatusError) as refused:
+            await type(cluster.client)(link).create(
+                core.ConfigMap(metadata=meta.ObjectMeta(name="a", namespace=NS))
+            )
+        assert refused.value.code == 504 and await cluster.exists(core.ConfigMap, "a")
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def test_who_has_crashed_asks_nothing_more(knarr_cluster: ClusterRunner) -> None:
+    crashed: list[str] = []
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        link = FaultyTransport(cluster.client.transport, Faults(crash=2.0), cluster.clock, Chance(1))
+        link.on_crash = lambda: crashed.append("now")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3600):
+                await link.request("GET", "/version")
+        with pytest.raises(TransportError):
+            await link.request("GET", "/version")
+        assert crashed == ["now"]
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def test_a_new_controller_manager_goes_on_where_the_one_before_was_stopped(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(deployment(replicas=2))
+        await deployed(cluster)
+        await cluster.stop_controllers()
+        await cluster.client.patch(apps.Deployment, "web", {"spec": {"replicas": 4}}, namespace=NS)
+        await cluster.sleep(60)
+        assert len(await cluster.pods()) == 2
+        cluster.start_controllers()
+        await deployed(cluster)
+        assert len(await cluster.pods()) == 4
 
     knarr_cluster.run(scenario)

@@ -110,6 +110,7 @@ class Kubelet:
         self._version = c.Version("", "", "")
         self._requests = PodRequests()
         self._ended = False
+        self._following = False
         self._wire(client, chance, hostname or node_name, host)
 
     def _wire(self, client: Client, chance: Chance, hostname: str, host: PodHost | None) -> None:
@@ -281,6 +282,7 @@ class Kubelet:
         await self.pleg.wait_first_look()
         await self._services.wait_synced()
         self._pods.add_handler(self._pod_changed)
+        self._following = True
         await self.statuses.run()
 
     @property
@@ -332,6 +334,8 @@ class Kubelet:
             version=self._version,
             images=images,
             health=NodeHealth(conditions, failure, self.pleg.healthy, self.read_use()),
-            volumes_in_use=self.attachments.in_use(),
+            volumes_in_use=self.attachments.in_use(
+                node.status.volumesInUse, self.workers.pods() if self._following and self.pods_synced else None
+            ),
             now=self.clock.now(),
         )

@@ -86,6 +86,7 @@ class PodSync:
         try:
             await self._kill(pod, record, actions)
             if not (actions.create_sandbox or actions.start or actions.start_ephemeral):
+                await self._keep(pod, state)
                 return
             if state.volumes is None:
                 state.volumes = await self._prepare(pod, state)
@@ -148,6 +149,13 @@ class PodSync:
             await self._killer.kill_container(
                 pod, kill.record, grace_s=grace_s, message=kill.message, pod_ip=ip
             )
+
+    async def _keep(self, pod: core.Pod, state: PodState) -> None:
+        try:
+            await self._attachments.keep(pod)
+        except VolumeError:
+            state.retry_in(state.volume_retry.next_s())
+            raise
 
     async def _prepare(self, pod: core.Pod, state: PodState) -> Mapping[str, MountedVolume]:
         try:

@@ -9,10 +9,10 @@ a pod's volumes, ``pod_workers`` says when they are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from knarr.api.core import v1 as core
-from knarr.api.core.pod_claims import ephemeral_claim_name
+from knarr.api.core.pod_claims import claim_names, ephemeral_claim_name
 from knarr.api.errors import StatusError
 from knarr.api.storage import v1 as storage
 from knarr.api.storage.attachment import is_attachable, unique_name
@@ -44,9 +44,15 @@ class VolumeAttachments:
         self._clock = clock
         self._in_use: dict[str, list[str]] = {}
 
-    def in_use(self) -> list[str]:
-        """The unique names of what pods here use or are about to use."""
-        return sorted({name for names in self._in_use.values() for name in names})
+    def in_use(self, reported: Sequence[str], pods: Sequence[core.Pod] | None) -> list[str]:
+        """The unique names of what pods here use or are about to use.
+
+        After a restart not everything is known yet (``pods`` is None until the node's pods are): until then, what was ``reported`` stays.
+        """
+        names = {name for names in self._in_use.values() for name in names}
+        if pods is None or any(claim_names(pod) and pod.metadata.uid not in self._in_use for pod in pods):
+            names |= set(reported)
+        return sorted(names)
 
     def released(self, uid: str) -> None:
         """The pod's volumes have been unmounted."""
@@ -55,15 +61,7 @@ class VolumeAttachments:
 
     async def wait(self, pod: core.Pod) -> None:
         """Until all of the pod's attachable volumes are attached. Raises ``VolumeError``."""
-        try:
-            wanted = await self._attachable(pod)
-        except (StatusError, TransportError) as error:
-            raise VolumeError(f"Unable to attach or mount volumes: {error}") from error
-        if not wanted:
-            return
-        if pod.metadata.uid not in self._in_use:
-            self._in_use[pod.metadata.uid] = list(wanted.values())
-            self._report()
+        wanted = await self._note(pod)
         until_s = self._clock.monotonic_s() + TIMEOUT_S
         while lacking := self._lacking(wanted):
             if self._clock.monotonic_s() >= until_s:
@@ -73,6 +71,24 @@ class VolumeAttachments:
                     "failed to process volumes=[]: timed out waiting for the condition"
                 )
             await self._clock.sleep(LOOK_S)
+
+    async def keep(self, pod: core.Pod) -> None:
+        """The pod runs already: an earlier kubelet has mounted what it uses. Raises ``VolumeError``."""
+        if pod.metadata.uid not in self._in_use:
+            await self._note(pod)
+
+    async def _note(self, pod: core.Pod) -> dict[str, str]:
+        """Have the pod's attachable volumes reported; returns them."""
+        if not claim_names(pod):
+            return {}
+        try:
+            wanted = await self._attachable(pod)
+        except (StatusError, TransportError) as error:
+            raise VolumeError(f"Unable to attach or mount volumes: {error}") from error
+        if self._in_use.get(pod.metadata.uid) != list(wanted.values()):
+            self._in_use[pod.metadata.uid] = list(wanted.values())
+            self._report()
+        return wanted
 
     def _lacking(self, wanted: dict[str, str]) -> list[str]:
         node = self._node()
