@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from cluster_objects import NS, deployed, deployment, image_of, image_patch, is_ready
@@ -257,3 +258,31 @@ def test_a_new_controller_manager_goes_on_where_the_one_before_was_stopped(knarr
         assert len(await cluster.pods()) == 4
 
     knarr_cluster.run(scenario)
+
+
+def test_a_controller_that_is_stopped_in_the_middle_of_a_write_ends(knarr_cluster: ClusterRunner) -> None:
+    links: list[Stuck] = []
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(stateful_set(replicas=1))
+        await cluster.wait_for(lambda: links[0].cut)
+        async with asyncio.timeout(60):
+            await cluster.stop_controllers()
+
+    def wrap(component: str, transport: Transport) -> Transport:
+        if component != "controller-manager":
+            return transport
+        links.append(Stuck(transport, Faults(), VirtualClock(), Chance(1)))
+        return links[0]
+
+    knarr_cluster.run(scenario, wrap=wrap)
+
+
+class Stuck(FaultyTransport):
+    """The creation of a pod is never answered, and from then on nothing can be reached."""
+
+    async def request(self, method: str, path: str, **more: Any) -> Response:
+        if method == "POST" and path.endswith("/pods"):
+            self.cut = True
+            await asyncio.Event().wait()
+        return await super().request(method, path, **more)

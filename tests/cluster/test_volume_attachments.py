@@ -177,3 +177,28 @@ def test_a_kubelet_that_restarts_still_says_what_its_pods_use(knarr_cluster: Clu
             assert said and all(names == [NAME] for names in said)
 
     knarr_cluster.run(scenario)
+
+
+def test_after_a_restart_a_volume_is_given_back_as_soon_as_its_pod_is_gone(knarr_cluster: ClusterRunner) -> None:
+    """Also while another pod, which the kubelet has not started itself, goes on."""
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        async with with_disk(cluster):
+            other = disk()
+            other.metadata.name, other.spec.csi = "other", core.CSIPersistentVolumeSource(driver=DRIVER, volumeHandle="disk-2")
+            await cluster.client.create(other)
+            await cluster.client.create(claim("more", "1Gi"))
+            await cluster.client.create(on("node-1", "app"))
+            going = using("going", "more")
+            going.spec.nodeName = "node-1"
+            await cluster.client.create(going)
+            for name in ("app", "going"):
+                await cluster.wait_for(lambda name=name: ready(cluster, name))  # type: ignore[misc]
+            await cluster.stop_node("node-1")
+            await cluster.start_node("node-1")
+            await cluster.sleep(120)
+            await cluster.client.delete(core.Pod, "going", namespace=NS)
+            await cluster.sleep(120)
+            assert await attached_to(cluster) == ["node-1"] and await ready(cluster, "app")
+
+    knarr_cluster.run(scenario)

@@ -14,6 +14,7 @@ place where it only waits, never between making a thing and noting it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 from knarr.api import codec
@@ -86,7 +87,6 @@ class PodSync:
         try:
             await self._kill(pod, record, actions)
             if not (actions.create_sandbox or actions.start or actions.start_ephemeral):
-                await self._keep(pod, state)
                 return
             if state.volumes is None:
                 state.volumes = await self._prepare(pod, state)
@@ -101,6 +101,11 @@ class PodSync:
             return
         for container in (*actions.start_ephemeral, *actions.start):
             await self._starter.start(pod, container, record, state=state, sandbox=sandbox)
+
+    async def keep_volumes(self, pod: core.Pod) -> None:
+        """The pod runs already and uses its volumes. Which these are may not be known yet: the next round asks again."""
+        with contextlib.suppress(VolumeError):
+            await self._attachments.keep(pod)
 
     async def refresh_volumes(self, pod: core.Pod, record: PodRecord, *, max_age_s: float) -> None:
         """Bring configuration, secrets and tokens up to date. Raises ``VolumeError``."""
@@ -149,13 +154,6 @@ class PodSync:
             await self._killer.kill_container(
                 pod, kill.record, grace_s=grace_s, message=kill.message, pod_ip=ip
             )
-
-    async def _keep(self, pod: core.Pod, state: PodState) -> None:
-        try:
-            await self._attachments.keep(pod)
-        except VolumeError:
-            state.retry_in(state.volume_retry.next_s())
-            raise
 
     async def _prepare(self, pod: core.Pod, state: PodState) -> Mapping[str, MountedVolume]:
         try:

@@ -230,6 +230,7 @@ class _Worker:
         await tools.sync.resize(pod, record, self._state)
         actions = compute_pod_actions(pod, record, tools.probes)
         if actions.nothing:
+            await tools.sync.keep_volumes(pod)
             return False
         before = record.fingerprint()
         try:

@@ -46,10 +46,15 @@ class StatefulSetController(PodOwnerController):
         current = known.get(owner.status.currentRevision, update)
         names = {"current": current.metadata.name, "update": update.metadata.name}
         step = plan.next_step(owner, pods, **names, now=self.clock.now())
+        failure: StatusError | TransportError | None = None
         try:
             await self._take(key, owner, step, known)
-        finally:
-            await self._write_status(owner, pods, current, update, collisions)
+        except (StatusError, TransportError) as error:
+            failure = error
+        # Not in a ``finally``: whoever is cancelled writes nothing more, and must not end with another error than that.
+        await self._write_status(owner, pods, current, update, collisions)
+        if failure is not None:
+            raise failure
         live_names = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(names.values())
         live = {revision_hash(known[name]) for name in live_names if name in known}
         await self._history.truncate(revisions, live=live, limit=owner.spec.revisionHistoryLimit)
