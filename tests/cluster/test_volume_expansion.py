@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from cluster_objects import NS
-from test_persistent_volumes import bound, claim
+from test_persistent_volumes import bound, claim, using
 
 from knarr.api import conditions
 from knarr.api.core import v1 as core
@@ -14,6 +14,7 @@ from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.storage import v1 as storage
 from knarr.cloud.contract import ProviderError
+from knarr.cloud.local_volumes import LocalVolumes, default_class
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 
@@ -145,3 +146,16 @@ def test_another_drivers_volume_is_left_to_that_drivers_resizer(knarr_cluster: C
         ]
 
     knarr_cluster.run(scenario)
+
+
+def test_the_default_class_of_a_cluster_lets_claims_grow_while_they_are_used(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(default_class())
+        await cluster.client.create(claim("data", "1Gi", "standard"))
+        await cluster.client.create(using("app", "data"))
+        await bound(cluster, "data")
+        await cluster.client.patch(core.PersistentVolumeClaim, "data", GROWN, namespace=NS)
+        await cluster.sleep(5)
+        assert (await held(cluster)).status.capacity == {"storage": "3Gi"}
+
+    knarr_cluster.run(scenario, volumes=LocalVolumes())
