@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from knarr.api import conditions
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
@@ -66,7 +67,7 @@ def image_patch(image: str) -> dict[str, Any]:
 
 
 def is_ready(obj: core.Pod) -> bool:
-    return any(each.type == "Ready" and each.status == "True" for each in obj.status.conditions)
+    return conditions.is_true(obj.status.conditions, "Ready")
 
 
 def image_of(obj: Any) -> str:

@@ -120,3 +120,18 @@ def test_on_delete_waits_for_the_user(knarr_cluster: ClusterRunner) -> None:
         assert {image_of(pod) for pod in await cluster.pods("app=agent")} == {"app:1"}
 
     knarr_cluster.run(scenario, nodes=3)
+
+
+def test_changes_of_the_template_are_counted_and_the_pods_say_which_they_are_of(knarr_cluster: ClusterRunner) -> None:
+    counted, labelled = "deprecated.daemonset.template.generation", "pod-template-generation"
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(daemon_set())
+        assert (await settled(cluster, 1)).metadata.annotations[counted] == "1"
+        await cluster.client.patch(apps.DaemonSet, "agent", {"spec": {"minReadySeconds": 1}}, namespace=NS)
+        await cluster.client.patch(apps.DaemonSet, "agent", image_patch("app:2"), namespace=NS)
+        assert (await settled(cluster, 1)).metadata.annotations[counted] == "2"
+        (made,) = await cluster.pods("app=agent")
+        assert made.metadata.labels[labelled] == "2"
+
+    knarr_cluster.run(scenario)

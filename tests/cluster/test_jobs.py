@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from cluster_objects import NS, pod_spec
 
 from knarr.api import conditions
@@ -204,3 +205,25 @@ def test_replace_ends_the_run_before_and_never_its_own(knarr_cluster: ClusterRun
             assert len(made) == len(set(made))
 
     knarr_cluster.run(scenario)
+
+
+@pytest.mark.parametrize("policy", ["Background", "Orphan"])
+def test_a_job_deleted_while_it_runs_leaves_no_pod_that_cannot_go(knarr_cluster: ClusterRunner, policy: str) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(job(run_s=600, parallelism=2, completions=2))
+        await cluster.wait_for(lambda: _running(cluster, 2))
+        await cluster.client.delete(batch.Job, "work", namespace=NS, propagation_policy=policy)
+        await cluster.wait_for_deletion(batch.Job, "work")
+        await cluster.sleep(60)
+        pods = await cluster.pods()
+        assert len(pods) == (2 if policy == "Orphan" else 0)
+        for pod in pods:
+            await cluster.client.delete(core.Pod, pod.metadata.name, namespace=NS)
+        await cluster.sleep(60)
+        assert await cluster.pods() == []
+
+    knarr_cluster.run(scenario)
+
+
+async def _running(cluster: InProcessCluster, count: int) -> bool:
+    return [pod.status.phase for pod in await cluster.pods()] == ["Running"] * count

@@ -10,6 +10,7 @@ from typing import Any
 
 from kubelet_cluster import make_pod, run, simulated_cluster
 
+from knarr.api import conditions
 from knarr.api.coordination import v1 as coordination
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
@@ -24,7 +25,7 @@ def container(name: str = "main", **fields: Any) -> core.Container:
 
 
 def ready(pod: core.Pod) -> bool:
-    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions)
+    return conditions.is_true(pod.status.conditions, "Ready")
 
 
 def test_a_pod_becomes_ready_in_a_fraction_of_a_second_and_goes_without_a_trace(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_the_node_registers_reports_and_keeps_its_lease(tmp_path: Path) -> None:
 
             async def node_ready() -> bool:
                 (node,) = (await cluster.client.list(core.Node)).items or [core.Node()]
-                return any(each.type == "Ready" and each.status == "True" for each in node.status.conditions)
+                return conditions.is_true(node.status.conditions, "Ready")
 
             await cluster.eventually(node_ready, within_s=2)
             node = await cluster.client.get(core.Node, "n1")

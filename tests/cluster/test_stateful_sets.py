@@ -149,3 +149,25 @@ def test_an_update_goes_from_the_highest_down_to_the_partition(knarr_cluster: Cl
         assert len(await cluster.client.list(apps.ControllerRevision, namespace=NS)) == 2
 
     knarr_cluster.run(scenario)
+
+
+def test_a_pod_that_its_node_refuses_is_made_again_more_and_more_slowly(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        made: set[str] = set()
+        registry = cluster.server.registry("", "pods")
+        registry.cache.subscribers.append(lambda change: made.update(p.metadata.uid for p in registry.objects(NS)))
+        refused = stateful_set(replicas=1)
+        assert refused.spec.template.spec is not None
+        # Its own node's name: the scheduler is not asked, and the kubelet finds that the node does not match.
+        refused.spec.template.spec.nodeName = "node-1"
+        refused.spec.template.spec.nodeSelector = {"disk": "fast"}
+        await cluster.client.create(refused)
+        await cluster.sleep(120)
+        # 1 s, 2 s, 4 s, … between two: in two minutes half a dozen and not thousands.
+        assert 5 <= len(made) <= 10
+        told = [each for each in await cluster.events(namespace=NS) if each.reason == "RecreatingFailedPod"]
+        assert told[0].message == "StatefulSet default/db is recreating failed Pod db-0"
+        await cluster.client.patch(core.Node, "node-1", {"metadata": {"labels": {"disk": "fast"}}})
+        await settled(cluster, 1)
+
+    knarr_cluster.run(scenario)

@@ -44,7 +44,6 @@ NORMAL, WARNING = "Normal", "Warning"
 class _Seen:
     name: str
     count: int
-    first: str
 
 
 @dataclass(slots=True)
@@ -148,7 +147,7 @@ class EventRecorder:
                 seen.count += 1
                 return
         await self._client.create(event)
-        self._seen[key] = _Seen(event.metadata.name, 1, event.firstTimestamp or "")
+        self._seen[key] = _Seen(event.metadata.name, 1)
         while len(self._seen) > CACHE_LIMIT:
             self._seen.popitem(last=False)
 

@@ -320,11 +320,6 @@ class InformerFactory:
         if self._tasks is not None:
             self._running[informer] = self._tasks.spawn(informer.run(), name=f"informer-{informer.lister.kind.__name__}")
 
-    async def wait_synced(self) -> None:
-        """Until every informer asked for so far is complete."""
-        for informer in list(self._informers.values()):
-            await informer.wait_synced()
-
     async def run(self) -> None:
         """Run every informer, also those asked for later, until cancelled."""
         assert self._tasks is None, "a factory runs once"

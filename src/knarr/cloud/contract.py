@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from knarr.api.core import v1 as core
+from knarr.api.quantity import Quantity
 from knarr.api.storage import v1 as storage
 
 __all__ = ["LoadBalancers", "ProviderError", "Volumes"]
@@ -49,6 +50,12 @@ class Volumes(Protocol):
     ) -> core.PersistentVolume:
         """A volume for ``claim``, near ``node`` if one is chosen; the caller creates the object. Raises
         ``ProviderError``.
+        """
+        ...
+
+    async def expand(self, volume: core.PersistentVolume, size: Quantity) -> bool:
+        """Let the volume hold at least ``size``, a quantity; may be asked again for the same. True: the node it is used on
+        still has to enlarge its file system. Raises ``ProviderError``.
         """
         ...
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
+from knarr.api.quantity import Quantity
 from knarr.api.storage import v1 as storage
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
@@ -44,7 +45,7 @@ def default_class() -> storage.StorageClass:
         provisioner=PROVISIONER,
         reclaimPolicy="Delete",
         volumeBindingMode="WaitForFirstConsumer",
-        allowVolumeExpansion=False,
+        allowVolumeExpansion=True,
     )
 
 
@@ -87,6 +88,10 @@ class LocalVolumes:
                 nodeAffinity=core.VolumeNodeAffinity(required=core.NodeSelector(nodeSelectorTerms=[term])),
             ),
         )
+
+    async def expand(self, volume: core.PersistentVolume, size: Quantity) -> bool:
+        """A directory has no size of its own: it holds what the node's disk does."""
+        return False
 
     async def remove(self, volume: core.PersistentVolume) -> bool:
         return False

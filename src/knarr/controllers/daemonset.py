@@ -20,15 +20,14 @@ from knarr.api.core.placement import matches_node, tolerated
 from knarr.api.intstr import scaled_value
 from knarr.client.events import WARNING
 from knarr.controllers import pods as podlib
-from knarr.controllers.expectations import TIMEOUT_S
+from knarr.controllers.failed_pods import FailedPodBackoff
 from knarr.controllers.framework import ControllerContext, Key, key_of
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash
 from knarr.controllers.pod_owner import PodOwnerController
-from knarr.kit.backoff import Backoff
 
 BURST = 250
-#: Between two killings of a failed daemon on one node, as upstream; places remembered.
-FAILED_BASE_S, FAILED_MAX_S, FAILED_LIMIT = 1.0, 900.0, 10_000
+#: Written by the API server: how often the template has changed. It is also a label of the pods, as upstream keeps it.
+TEMPLATE_GENERATION, GENERATION_LABEL = "deprecated.daemonset.template.generation", "pod-template-generation"
 #: Daemons stay where others have to leave: they often are what makes a node work.
 _TOLERATIONS = (
     ("node.kubernetes.io/not-ready", "NoExecute"),
@@ -56,8 +55,7 @@ class DaemonSetController(PodOwnerController):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._nodes = self.lister(core.Node)
-        #: When a node's failed daemon was last killed, and how long the next one is left alone.
-        self._failed: dict[tuple[str, str], tuple[float, Backoff]] = {}
+        self._failed = FailedPodBackoff(context.clock)
         self._history = RevisionHistory(context.client, self.lister(apps.ControllerRevision))
         self.informer(core.Node).add_handler(self._node_changed)
 
@@ -85,14 +83,11 @@ class DaemonSetController(PodOwnerController):
         current, collisions = await self._history.current(
             daemon_set, revisions, daemon_set.status.collisionCount
         )
-        satisfied = self.expectations.satisfied(key)
-        if not satisfied:
-            # An event that never comes must not stop the work for ever.
-            self.queue.add_after(key, TIMEOUT_S)
+        settled = self.is_settled(key)
         pods = await self.claim(daemon_set)
         nodes = self._nodes.list()
         digest = revision_hash(current)
-        if satisfied:
+        if settled:
             plan = manage(
                 daemon_set, nodes, pods, digest, may_kill=lambda pod: self._may_kill(key, daemon_set, pod)
             )
@@ -110,18 +105,10 @@ class DaemonSetController(PodOwnerController):
 
     def _may_kill(self, key: Key, daemon_set: apps.DaemonSet, pod: core.Pod) -> bool:
         """A daemon that fails again and again on a node is killed less and less often."""
-        place = (daemon_set.metadata.uid, pod.spec.nodeName)
-        now_s = self.clock.monotonic_s()
-        until_s, backoff = self._failed.get(place, (0.0, Backoff(FAILED_BASE_S, FAILED_MAX_S)))
-        if now_s < until_s:
-            self.queue.add_after(key, until_s - now_s)
-            return False
-        if now_s - until_s > FAILED_MAX_S:
-            backoff.reset()
-        if len(self._failed) >= FAILED_LIMIT:
-            self._failed.clear()
-        self._failed[place] = (now_s + backoff.next_s(), backoff)
-        return True
+        wait_s = self._failed.wait_s((daemon_set.metadata.uid, pod.spec.nodeName))
+        if wait_s:
+            self.queue.add_after(key, wait_s)
+        return not wait_s
 
     async def _carry_out(self, key: Key, daemon_set: apps.DaemonSet, plan: Plan, digest: str) -> None:
         for pod in plan.failed:
@@ -203,10 +190,10 @@ def manage(
     plan = Plan()
     held = by_node(pods)
     known = {node.metadata.name for node in nodes}
-    surge, _ = limits(daemon_set, sum(1 for node in nodes if should_run(daemon_set, node)[0]))
-    for node in nodes:
+    verdicts = [(node, *should_run(daemon_set, node)) for node in nodes]
+    surge, _ = limits(daemon_set, sum(1 for _, wanted, _ in verdicts if wanted))
+    for node, wanted, may_stay in verdicts:
         mine = held.get(node.metadata.name, [])
-        wanted, may_stay = should_run(daemon_set, node)
         if wanted and not mine:
             plan.create_on.append(node.metadata.name)
         elif may_stay:
@@ -307,6 +294,9 @@ def pinned_template(daemon_set: apps.DaemonSet, node: str, digest: str) -> core.
     assert template.spec is not None, "validation requires a pod specification"
     metadata = template.metadata or type(daemon_set.metadata)()
     metadata.labels = {**metadata.labels, HASH_LABEL: digest}
+    generation = daemon_set.metadata.annotations.get(TEMPLATE_GENERATION)
+    if generation is not None:
+        metadata.labels[GENERATION_LABEL] = generation
     template.metadata = metadata
     spec = template.spec
     spec.tolerations = [*spec.tolerations, *daemon_tolerations(spec)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knarr.api import codec, conditions
+from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.discovery import v1 as discovery
 from knarr.api.errors import StatusError
@@ -19,6 +19,7 @@ from knarr.api.meta import v1 as meta
 from knarr.api.owners import controller_reference
 from knarr.client.events import WARNING
 from knarr.controllers.framework import ControllerContext, Key, key_of
+from knarr.controllers.pods import is_ready
 from knarr.controllers.service_pods import (
     HEADLESS_LABEL,
     PortKey,
@@ -151,7 +152,7 @@ def group_endpoints(
 
 def endpoint(service: core.Service, pod: core.Pod, zones: dict[str, str]) -> discovery.Endpoint:
     """One pod as an endpoint."""
-    ready = conditions.is_true(pod.status.conditions, "Ready")
+    ready = is_ready(pod)
     terminating = pod.metadata.deletionTimestamp is not None
     publish = service.spec.publishNotReadyAddresses
     built = discovery.Endpoint(

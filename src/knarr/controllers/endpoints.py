@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knarr.api import codec, conditions
+from knarr.api import codec
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.client.events import WARNING
 from knarr.controllers.framework import ControllerContext, Key, key_of
+from knarr.controllers.pods import is_ready
 from knarr.controllers.service_pods import (
     HEADLESS_LABEL,
     PortKey,
@@ -134,7 +135,7 @@ def _counts(pod: core.Pod, *, publish: bool) -> bool:
 
 
 def _ready(pod: core.Pod, *, publish: bool) -> bool:
-    return publish or conditions.is_true(pod.status.conditions, "Ready")
+    return publish or is_ready(pod)
 
 
 def _address(service: core.Service, pod: core.Pod) -> core.EndpointAddress:

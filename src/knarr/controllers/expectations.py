@@ -38,7 +38,7 @@ class Expectations:
             return True
         if expected.creations <= 0 and not expected.deletions:
             return True
-        return self._clock.monotonic_s() - expected.since_s > TIMEOUT_S
+        return self._clock.monotonic_s() - expected.since_s >= TIMEOUT_S
 
     def expect_creations(self, key: Hashable, count: int) -> None:
         """Expect creations, besides what is still expected."""

@@ -72,7 +72,8 @@ class GarbageCollector(Controller):
         self._nodes: dict[str, Node] = {}
         self.deleting: dict[str, str] = {}
         """By UID, when each object that is being deleted should have gone."""
-        self._dependents: dict[str, set[str]] = {}
+        #: By owner, in the order in which they were seen: the same run deletes in the same order.
+        self._dependents: dict[str, dict[str, None]] = {}
         self._absent: dict[str, None] = {}
         self._custom: dict[str, CustomResource] = {}
         seen: set[str] = set()
@@ -144,7 +145,7 @@ class GarbageCollector(Controller):
             self.deleting[metadata.uid] = metadata.deletionTimestamp
         self._absent.pop(metadata.uid, None)
         for reference in owners:
-            self._dependents.setdefault(reference.uid, set()).add(metadata.uid)
+            self._dependents.setdefault(reference.uid, {})[metadata.uid] = None
         if owners or node.waits_for_dependents or node.orphans_dependents:
             self.queue.add((_SCOPE, metadata.uid))
             # A dependent that no longer blocks may be what an owner waits for.
@@ -170,7 +171,7 @@ class GarbageCollector(Controller):
     def _unlink(self, owner: str, dependent: str) -> None:
         dependents = self._dependents.get(owner)
         if dependents is not None:
-            dependents.discard(dependent)
+            dependents.pop(dependent, None)
             if not dependents:
                 del self._dependents[owner]
 

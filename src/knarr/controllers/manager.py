@@ -29,6 +29,7 @@ from knarr.controllers.garbage_collector import GarbageCollector
 from knarr.controllers.horizontal.controller import HorizontalController
 from knarr.controllers.job.controller import JobController
 from knarr.controllers.job.cronjob import CronJobController
+from knarr.controllers.job.orphans import OrphanPodController
 from knarr.controllers.job.ttl import TTLAfterFinishedController
 from knarr.controllers.namespaces import NamespaceController
 from knarr.controllers.node_ipam import NodeIpamController
@@ -36,6 +37,7 @@ from knarr.controllers.node_lifecycle import NodeLifecycleController
 from knarr.controllers.pod_gc import PodGCController
 from knarr.controllers.policy_status import PolicyStatusController
 from knarr.controllers.replicaset import ReplicaSetController, ReplicationController
+from knarr.controllers.resource_claims import ResourceClaimController
 from knarr.controllers.resource_quota import ResourceQuotaController
 from knarr.controllers.restart_on_change import RestartOnChangeController
 from knarr.controllers.service_accounts import RootCAController, ServiceAccountController
@@ -43,11 +45,49 @@ from knarr.controllers.service_lb import ServiceLoadBalancerController
 from knarr.controllers.statefulset.controller import StatefulSetController
 from knarr.controllers.stuck_deletions import StuckDeletionController
 from knarr.controllers.taint_eviction import TaintEvictionController
+from knarr.controllers.volumes.attach_detach import AttachDetachController
 from knarr.controllers.volumes.claims import ClaimBinder
+from knarr.controllers.volumes.ephemeral import EphemeralVolumeController
+from knarr.controllers.volumes.expansion import VolumeExpander
 from knarr.controllers.volumes.protection import ClaimProtection, VolumeProtection
 from knarr.controllers.volumes.volumes import VolumeReclaimer
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
+
+#: What runs in every cluster.
+ALWAYS: tuple[type[Controller], ...] = (
+    ServiceAccountController,
+    ReplicaSetController,
+    ReplicationController,
+    DisruptionController,
+    HorizontalController,
+    DeploymentController,
+    DaemonSetController,
+    StatefulSetController,
+    JobController,
+    OrphanPodController,
+    ResourceQuotaController,
+    ResourceClaimController,
+    ClaimProtection,
+    VolumeProtection,
+    EphemeralVolumeController,
+    AttachDetachController,
+    CronJobController,
+    TTLAfterFinishedController,
+    EndpointSliceController,
+    EndpointsController,
+    EndpointSliceMirroringController,
+    NamespaceController,
+    NodeLifecycleController,
+    TaintEvictionController,
+    PodGCController,
+    ClusterRoleAggregationController,
+    PolicyStatusController,
+    CSRApprovingController,
+    CSRCleanerController,
+    BootstrapSigner,
+    TokenCleaner,
+)
 
 
 class ControllerManager:
@@ -76,38 +116,7 @@ class ControllerManager:
             self._recorders.append(recorder)
             return ControllerContext(client, factory, clock, chance, recorder)
 
-        self.controllers: list[Controller] = [
-            kind(context(kind.name))
-            for kind in (
-                ServiceAccountController,
-                ReplicaSetController,
-                ReplicationController,
-                DisruptionController,
-                HorizontalController,
-                DeploymentController,
-                DaemonSetController,
-                StatefulSetController,
-                JobController,
-                ResourceQuotaController,
-                ClaimProtection,
-                VolumeProtection,
-                CronJobController,
-                TTLAfterFinishedController,
-                EndpointSliceController,
-                EndpointsController,
-                EndpointSliceMirroringController,
-                NamespaceController,
-                NodeLifecycleController,
-                TaintEvictionController,
-                PodGCController,
-                ClusterRoleAggregationController,
-                PolicyStatusController,
-                CSRApprovingController,
-                CSRCleanerController,
-                BootstrapSigner,
-                TokenCleaner,
-            )
-        ]
+        self.controllers: list[Controller] = [kind(context(kind.name)) for kind in ALWAYS]
         if read_authority is not None:
             signing = context(CSRSigningController.name)
             self.controllers.append(CSRSigningController(signing, read_authority, longest_s=signing_duration_s))
@@ -117,6 +126,7 @@ class ControllerManager:
             self.controllers.append(NodeIpamController(context(NodeIpamController.name), cluster_cidr))
         self.controllers.append(ClaimBinder(context(ClaimBinder.name), volumes))
         self.controllers.append(VolumeReclaimer(context(VolumeReclaimer.name), volumes))
+        self.controllers.append(VolumeExpander(context(VolumeExpander.name), volumes))
         if load_balancer_cidr:
             local = partial(LocalLoadBalancers, load_balancer_cidr)
             self.controllers.append(

@@ -1,5 +1,5 @@
-"""Pods nobody will ever end: on nodes that no longer exist, deleted before they were scheduled, or finished
-in too great a number.
+"""Pods nobody will ever end: on nodes that no longer exist or have been declared out of service, deleted before they were scheduled, or
+finished in too great a number.
 
 Upstream's counterpart is ``pkg/controller/podgc``.
 """
@@ -16,6 +16,7 @@ from knarr.kit.clock import rfc3339
 PERIOD_S = 20.0
 #: A node must have been missing this long: it may only be registering again.
 QUARANTINE_S = 40.0
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 #: Upstream's --terminated-pod-gc-threshold.
 FINISHED_LIMIT = 12_500
 
@@ -48,10 +49,11 @@ class PodGCController(Controller):
         absent = {pod.spec.nodeName for pod in pods if pod.spec.nodeName and pod.spec.nodeName not in nodes}
         self._missing_since_s = {name: self._missing_since_s.get(name, now_s) for name in absent}
         gone = {name for name, since_s in self._missing_since_s.items() if now_s - since_s >= QUARANTINE_S}
+        lost = {node.metadata.name for node in self._nodes.list() if _is_out_of_service(node)}
         for pod in pods:
             if pod.spec.nodeName in gone and await self._node_is_gone(pod.spec.nodeName):
                 await self._delete(pod, "PodGC: node no longer exists")
-            elif not pod.spec.nodeName and pod.metadata.deletionTimestamp is not None:
+            elif (pod.spec.nodeName in lost and pod.metadata.deletionTimestamp is not None) or (not pod.spec.nodeName and pod.metadata.deletionTimestamp is not None):
                 await self._delete(pod, "")
         finished = [pod for pod in pods if pod.status.phase in ("Succeeded", "Failed")]
         if len(finished) > FINISHED_LIMIT:
@@ -90,3 +92,9 @@ class PodGCController(Controller):
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
+
+
+def _is_out_of_service(node: core.Node) -> bool:
+    """Somebody vouches that the machine is off: what was to end there has ended."""
+    ready = conditions.is_true(node.status.conditions, "Ready")
+    return not ready and any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints)

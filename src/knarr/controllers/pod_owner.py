@@ -16,7 +16,7 @@ from knarr.api.owners import controller_of
 from knarr.api.selectors import LabelSelector, from_label_selector
 from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
-from knarr.controllers.expectations import Expectations
+from knarr.controllers.expectations import TIMEOUT_S, Expectations
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
 from knarr.kit.tasks import all_done
 
@@ -65,6 +65,15 @@ class PodOwnerController(Controller):
             self.expectations.deleted(key, new.metadata.uid)
         self.queue.add(key)
         self._wake_when_available(key, old, new)
+
+    def is_settled(self, key: Key) -> bool:
+        """Whether the cache has shown all that was written. If not, the key comes back also without an event: one
+        that a dropped watch has swallowed never comes.
+        """
+        if self.expectations.satisfied(key):
+            return True
+        self.queue.add_after(key, TIMEOUT_S)
+        return False
 
     def _owner_key(self, pod: core.Pod) -> Key | None:
         controller = controller_of(pod)

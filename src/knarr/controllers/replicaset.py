@@ -20,7 +20,6 @@ from knarr.api.errors import StatusError
 from knarr.api.owners import controller_of
 from knarr.api.selectors import LabelSelector, from_map
 from knarr.controllers import pods as podlib
-from knarr.controllers.expectations import TIMEOUT_S
 from knarr.controllers.framework import Key
 from knarr.controllers.pod_owner import PodOwnerController
 from knarr.kit.clock import rfc3339
@@ -43,14 +42,11 @@ class ReplicaSetController(PodOwnerController):
         if replica_set is None:
             self.expectations.forget(key)
             return
-        satisfied = self.expectations.satisfied(key)
-        if not satisfied:
-            # An event that never comes must not stop the work for ever.
-            self.queue.add_after(key, TIMEOUT_S)
+        settled = self.is_settled(key)
         claimed = await self.claim(replica_set)
         active = [pod for pod in claimed if podlib.is_active(pod)]
         failure: StatusError | None = None
-        if satisfied and replica_set.metadata.deletionTimestamp is None:
+        if settled and replica_set.metadata.deletionTimestamp is None:
             try:
                 await self._manage(key, replica_set, active)
             except StatusError as error:

@@ -82,21 +82,21 @@ class ResourceQuotaController(Controller):
             await self.client.update_status(changed)
         self.queue.add_after(key, RESYNC_S)
 
-    def _counted(self, quota: core.ResourceQuota) -> set[tuple[str, str]]:
+    def _counted(self, quota: core.ResourceQuota) -> dict[tuple[str, str], None]:
         """The kinds whose objects a quota's limits speak of."""
-        found: set[tuple[str, str]] = set()
+        found: dict[tuple[str, str], None] = {}
         for name in quota.spec.hard:
             if name.startswith("count/"):
                 plural, _, group = name.removeprefix("count/").partition(".")
-                found.add((group, plural))
+                found[(group, plural)] = None
             elif name.startswith("services"):
-                found.add(("", "services"))
+                found[("", "services")] = None
             elif ("storage" in name and "ephemeral" not in name) or name.endswith("persistentvolumeclaims"):
-                found.add(("", "persistentvolumeclaims"))
+                found[("", "persistentvolumeclaims")] = None
             elif name in ("configmaps", "secrets", "replicationcontrollers", "resourcequotas"):
-                found.add(("", name))
+                found[("", name)] = None
             else:
-                found.add(("", "pods"))
+                found[("", "pods")] = None
         return found
 
     def _objects(self, group: str, plural: str, namespace: str) -> list[Any]:

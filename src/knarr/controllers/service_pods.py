@@ -5,11 +5,11 @@ Neighbours: ``endpoint_slices`` and ``endpoints`` write it down, each in its own
 
 from __future__ import annotations
 
-from knarr.api import conditions
 from knarr.api.core import v1 as core
 from knarr.api.core.pod_resources import is_sidecar
 from knarr.api.selectors import from_map
 from knarr.controllers.framework import Controller, ControllerContext, key_of
+from knarr.controllers.pods import is_ready
 
 __all__ = [
     "HEADLESS_LABEL",
@@ -67,8 +67,7 @@ def _matters(old: core.Pod, new: core.Pod) -> bool:
         or old.status.podIP != new.status.podIP
         or old.status.phase != new.status.phase
         or old.spec.nodeName != new.spec.nodeName
-        or conditions.is_true(old.status.conditions, "Ready")
-        != conditions.is_true(new.status.conditions, "Ready")
+        or is_ready(old) != is_ready(new)
     )
 
 

@@ -51,6 +51,7 @@ from knarr.kubelet.requests import PodRequests
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.server.stats import StatsCollector
 from knarr.kubelet.status_manager import StatusManager
+from knarr.kubelet.volumes.attachments import VolumeAttachments
 from knarr.kubelet.volumes.manager import VolumeManager
 
 __all__ = ["Kubelet", "PodFeed"]
@@ -110,6 +111,7 @@ class Kubelet:
         self._version = c.Version("", "", "")
         self._requests = PodRequests()
         self._ended = False
+        self._following = False
         self._wire(client, chance, hostname or node_name, host)
 
     def _wire(self, client: Client, chance: Chance, hostname: str, host: PodHost | None) -> None:
@@ -157,6 +159,9 @@ class Kubelet:
             clock=clock,
         )
         self.lease = NodeLease(client, lambda: self.registration.node, config=config, clock=clock)
+        self.attachments = VolumeAttachments(
+            self.objects, lambda: self._nodes.get("", self.node_name), self.registration.look_now, clock=clock
+        )
         self._hostname = hostname
         self._wire_workers()
 
@@ -177,6 +182,7 @@ class Kubelet:
             sync=self._pod_sync(hooks, killer),
             killer=killer,
             host=self.host,
+            attachments=self.attachments,
             probes=self.probes,
             statuses=self.statuses,
             recorder=self.recorder,
@@ -215,6 +221,7 @@ class Kubelet:
         return PodSync(
             runtime=self.runtime,
             host=self.host,
+            attachments=self.attachments,
             objects=self.objects,
             starter=starter,
             killer=killer,
@@ -284,6 +291,7 @@ class Kubelet:
         await self.pleg.wait_first_look()
         await self._services.wait_synced()
         self._pods.add_handler(self._pod_changed)
+        self._following = True
         await self.statuses.run()
 
     @property
@@ -304,7 +312,7 @@ class Kubelet:
         self.workers.update(new)
         self.statuses.recheck(new.metadata.uid)
 
-    def _runtime_changed(self, uids: set[str]) -> None:
+    def _runtime_changed(self, uids: list[str]) -> None:
         for uid in uids:
             self.workers.wake(uid)
 
@@ -335,5 +343,8 @@ class Kubelet:
             version=self._version,
             images=images,
             health=NodeHealth(conditions, failure, self.pleg.healthy, self.read_use()),
+            volumes_in_use=self.attachments.in_use(
+                node.status.volumesInUse, self.workers.pods() if self._following and self.pods_synced else None
+            ),
             now=self.clock.now(),
         )

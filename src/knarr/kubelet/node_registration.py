@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from knarr.api import codec
+from knarr.api import codec, conditions
 from knarr.api.coordination import v1 as coordination
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
@@ -86,10 +86,7 @@ class NodeRegistration:
                 await self._report()
             except (StatusError, TransportError) as error:
                 log.warning("node status not reported", node=self._wanted.metadata.name, error=error)
-            ready = self._last is not None and any(
-                condition.type == "Ready" and condition.status == "True"
-                for condition in self._last.conditions
-            )
+            ready = self._last is not None and conditions.is_true(self._last.conditions, "Ready")
             self._look_now.clear()
             pause_s = self._config.node_status_update_s if ready else unready.next_s()
             if ready:
@@ -153,7 +150,10 @@ class NodeRegistration:
         if same_but_heartbeat(status, self.node.status) and self._last is not None and not due:
             self._last = status
             return
-        patch = {"status": codec.to_dict(status)}
+        # What is attached is the attach/detach controller's to say; and that nothing is in use any more has to be said.
+        told = {**codec.to_dict(status), "volumesInUse": status.volumesInUse}
+        told.pop("volumesAttached", None)
+        patch = {"status": told}
         self.node = await self._client.patch(
             core.Node, name, patch, patch_type=STRATEGIC_MERGE_PATCH, subresource="status"
         )

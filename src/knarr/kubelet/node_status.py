@@ -108,6 +108,7 @@ def node_status(
     version: c.Version,
     images: list[c.Image],
     health: NodeHealth,
+    volumes_in_use: list[str],
     now: datetime,
 ) -> core.NodeStatus:
     """The whole status, with what others own (attached volumes, extended resources) kept."""
@@ -134,7 +135,7 @@ def node_status(
         ),
         images=_images(images),
         volumesAttached=old.volumesAttached,
-        volumesInUse=old.volumesInUse,
+        volumesInUse=volumes_in_use,
         runtimeHandlers=old.runtimeHandlers,
         phase=old.phase,
     )

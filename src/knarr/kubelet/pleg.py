@@ -45,7 +45,7 @@ class Pleg:
         clock: Clock,
         period_s: float,
         period_with_events_s: float,
-        on_change: Callable[[set[str]], None],
+        on_change: Callable[[list[str]], None],
     ) -> None:
         self._cache = cache
         self._runtime = runtime
@@ -114,7 +114,7 @@ class Pleg:
                 if uid is not None:
                     await self._cache.refresh(uid)
                     if not self._cache.is_running(changed_id):
-                        self._on_change({uid})
+                        self._on_change([uid])
                         return
                 await self._clock.sleep(pause_s)
                 pause_s *= HINT_FACTOR

@@ -131,7 +131,7 @@ class PodCache:
         self._store(uid, record)
         return record
 
-    async def relist(self) -> set[str]:
+    async def relist(self) -> list[str]:
         """Look at all pods; returns the uids of those that changed."""
         before = dict(self.records)
         sandboxes, containers = await asyncio.gather(
@@ -143,8 +143,8 @@ class PodCache:
             boxes_by_uid[box.labels.get(naming.POD_UID_LABEL, "")].append(box)
         for container in containers:
             containers_by_uid[container.labels.get(naming.POD_UID_LABEL, "")].append(container)
-        changed: set[str] = set()
-        for uid in (before.keys() | boxes_by_uid.keys() | containers_by_uid.keys()) - {""}:
+        changed: list[str] = []
+        for uid in [uid for uid in before | boxes_by_uid | containers_by_uid if uid]:
             # What a refresh found since this look began is newer than what this look has seen.
             if self.records.get(uid) is not before.get(uid):
                 continue
@@ -153,7 +153,7 @@ class PodCache:
                 continue
             old = before.get(uid) or PodRecord(uid)
             if record.fingerprint() != old.fingerprint():
-                changed.add(uid)
+                changed.append(uid)
                 self._store(uid, record)
         self._forget(
             {box.id for box in sandboxes} | {container.id for container in containers}, keep=self.records

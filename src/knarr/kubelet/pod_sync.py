@@ -14,6 +14,7 @@ place where it only waits, never between making a thing and noting it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 from knarr.api import codec
@@ -42,6 +43,7 @@ from knarr.kubelet.pod_killer import PodKiller
 from knarr.kubelet.pods import all_containers, grace_period_s, pod_ref
 from knarr.kubelet.resources import container_resources
 from knarr.kubelet.runtime import contract as c
+from knarr.kubelet.volumes.attachments import VolumeAttachments
 from knarr.kubelet.volumes.manager import MountedVolume, VolumeError
 
 __all__ = ["PodSync"]
@@ -57,6 +59,7 @@ class PodSync:
         *,
         runtime: c.Runtime,
         host: PodHost,
+        attachments: VolumeAttachments,
         objects: ObjectSource,
         starter: ContainerStarter,
         killer: PodKiller,
@@ -68,6 +71,7 @@ class PodSync:
     ) -> None:
         self._runtime = runtime
         self._host = host
+        self._attachments = attachments
         self._objects = objects
         self._starter = starter
         self._killer = killer
@@ -97,6 +101,11 @@ class PodSync:
             return
         for container in (*actions.start_ephemeral, *actions.start):
             await self._starter.start(pod, container, record, state=state, sandbox=sandbox)
+
+    async def keep_volumes(self, pod: core.Pod) -> None:
+        """The pod runs already and uses its volumes. Which these are may not be known yet: the next round asks again."""
+        with contextlib.suppress(VolumeError):
+            await self._attachments.keep(pod)
 
     async def refresh_volumes(self, pod: core.Pod, record: PodRecord, *, max_age_s: float) -> None:
         """Bring configuration, secrets and tokens up to date. Raises ``VolumeError``."""
@@ -148,6 +157,7 @@ class PodSync:
 
     async def _prepare(self, pod: core.Pod, state: PodState) -> Mapping[str, MountedVolume]:
         try:
+            await interruptible(self._attachments.wait(pod), state)
             volumes = await interruptible(self._host.prepare(pod, self._facts(pod, [])), state)
         except (VolumeError, OSError) as error:
             self._recorder.event(pod, WARNING, "FailedMount", str(error))

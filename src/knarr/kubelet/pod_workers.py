@@ -39,6 +39,7 @@ from knarr.kubelet.pods import find_condition, grace_period_s, is_terminal, mome
 from knarr.kubelet.probes.manager import ProbeManager
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.status_manager import StatusManager
+from knarr.kubelet.volumes.attachments import VolumeAttachments
 from knarr.kubelet.volumes.manager import VolumeError
 
 __all__ = ["PodWorkers", "Rejection", "WorkerTools"]
@@ -70,6 +71,7 @@ class WorkerTools:
     sync: PodSync
     killer: PodKiller
     host: PodHost
+    attachments: VolumeAttachments
     probes: ProbeManager
     statuses: StatusManager
     recorder: EventRecorder
@@ -228,6 +230,7 @@ class _Worker:
         await tools.sync.resize(pod, record, self._state)
         actions = compute_pod_actions(pod, record, tools.probes)
         if actions.nothing:
+            await tools.sync.keep_volumes(pod)
             return False
         before = record.fingerprint()
         try:
@@ -342,6 +345,7 @@ class _Worker:
             try:
                 cgroup = self._tools.host.cgroup_parent(self.pod) if self.pod is not None else ""
                 await self._tools.host.cleanup(self.uid, cgroup)
+                self._tools.attachments.released(self.uid)
                 break
             except OSError as error:
                 log.warning("pod not cleaned up yet", uid=self.uid, error=error)

@@ -152,7 +152,7 @@ def status_patch(old: core.PodStatus, new: core.PodStatus) -> dict[str, Any]:
     """A strategic merge patch that turns ``old`` into ``new``. Pure."""
     before, after = codec.to_dict(old), codec.to_dict(new)
     patch: dict[str, Any] = {}
-    for name in before.keys() | after.keys():
+    for name in before | after:
         if before.get(name) == after.get(name):
             continue
         if name == "conditions":

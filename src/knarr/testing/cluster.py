@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -33,15 +34,18 @@ from knarr.apiserver.webhooks.transport import WebhookTransport
 from knarr.client.client import Client, raise_refusal
 from knarr.client.informer import InformerFactory
 from knarr.client.transport import Transport
+from knarr.cloud.contract import Volumes
 from knarr.controllers.manager import ControllerManager
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, VirtualClock
 from knarr.kit.log import get_logger
+from knarr.kubelet.pod_host import SimulatedPodHost
 from knarr.scheduler.scheduler import Scheduler
 from knarr.store.contract import Store
 from knarr.store.memory import MemoryStore
 from knarr.testing.keys import service_account_key, signing_authority, stand_in_certificate
 from knarr.testing.node import NodeShape, SimulatedNode
+from knarr.testing.volumes import WritingPodHost
 
 __all__ = ["InProcessCluster", "NodeShape"]
 
@@ -63,7 +67,8 @@ class InProcessCluster:
     """One cluster. ``controllers`` and ``scheduler`` can be left out, ``nodes`` may be 0; ``configure`` may change how the server is set up.
 
     ``read_authority`` gives certificate and key, in PEM, of the authority that signs what CertificateSigningRequests ask for.
-    ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
+    ``volumes`` provisions volumes; without it all are made by hand. In ``host_root`` the nodes write what their pods' volumes hold
+    (``volumes.path_seen_by`` finds it); without it nothing is written. ``webhooks`` is how webhooks are reached, ``backends`` how the servers behind APIServices are: without it over TLS, which needs real
     time (``clock=RealClock()`` and an ordinary loop).
     """
 
@@ -83,6 +88,8 @@ class InProcessCluster:
         webhooks: WebhookTransport | None = None,
         backends: Sender | None = None,
         read_authority: Callable[[], tuple[bytes, bytes]] = signing_authority,
+        volumes: Volumes | None = None,
+        host_root: Path | None = None,
     ) -> None:
         self.seed = seed
         self.clock = clock or VirtualClock()
@@ -100,7 +107,10 @@ class InProcessCluster:
         self._webhooks = webhooks
         self._backends = backends
         self._read_authority = read_authority
+        self._volumes = volumes
+        self._host_root = host_root
         self._tasks: list[asyncio.Task[None]] = []
+        self._controller_tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         try:
@@ -136,14 +146,16 @@ class InProcessCluster:
         await _first(serving, self.server.ready.wait())
         self.client = Client(LoopbackTransport(self.server, ADMIN))
         if self._with_controllers:
-            self._start_controllers()
+            self.start_controllers()
         if self._with_scheduler:
             self._start_scheduler()
         for number in range(1, self._node_count + 1):
             await self.add_node(f"node-{number}", wait=False)
         await self.wait_for(self._settled, START_TIMEOUT_S)
 
-    def _start_controllers(self) -> None:
+    def start_controllers(self) -> None:
+        """A controller-manager that knows nothing but what the server says; the one before must have been stopped."""
+        assert not self._controller_tasks, "the controllers are running"
         client = self._component_client(CONTROLLERS, UserInfo("system:kube-controller-manager"))
         factory = InformerFactory(client, clock=self.clock, chance=self.chance)
         self.controllers = ControllerManager(
@@ -154,9 +166,18 @@ class InProcessCluster:
             cluster_cidr="10.244.0.0/16",
             root_ca_pem=stand_in_certificate(),
             read_authority=self._read_authority,
+            volumes=self._volumes,
         )
-        self._spawn("controller-informers", factory.run())
-        self._spawn("controllers", self.controllers.run())
+        self._controller_tasks = [
+            self._spawn("controller-informers", factory.run()),
+            self._spawn("controllers", self.controllers.run()),
+        ]
+
+    async def stop_controllers(self) -> None:
+        """The controller-manager ends where it stands, with what it had in hand; safe when it has ended."""
+        ending, self._controller_tasks = self._controller_tasks, []
+        for task in reversed(ending):
+            await self._end(task)
 
     def _start_scheduler(self) -> None:
         client = self._component_client(SCHEDULER, UserInfo("system:kube-scheduler"))
@@ -190,15 +211,18 @@ class InProcessCluster:
             await node.stop()
             await node.runtime.close()
         # The server goes last: what the others say at their end should still be heard.
-        for task in reversed(self._tasks):
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("component failed", component=task.get_name(), error=repr(error))
-        self._tasks.clear()
+        for task in reversed(self._tasks.copy()):
+            await self._end(task)
         if self._own_store is not None:
             await self._own_store.close()
             self._own_store = None
+
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task])
+        self._tasks.remove(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("component failed", component=task.get_name(), error=repr(error))
 
     def client_for(self, user: str, groups: tuple[str, ...] = (), *, uid: str = "") -> Client:
         """A client that acts as somebody else; what they may do is for RBAC to say."""
@@ -212,8 +236,17 @@ class InProcessCluster:
         """One more node; with ``wait``, until it is ready."""
         assert name not in self.nodes, f"node {name} is there already"
         client = self._component_client(name, UserInfo(f"system:node:{name}", ("system:nodes",)))
+        host = SimulatedPodHost()
+        if self._host_root is not None:
+            host = WritingPodHost(self._host_root / name, client, self.clock)
         node = SimulatedNode(
-            name, len(self.nodes) + 1, client, shape=shape or self._shape, clock=self.clock, chance=self.chance
+            name,
+            len(self.nodes) + 1,
+            client,
+            shape=shape or self._shape,
+            clock=self.clock,
+            chance=self.chance,
+            host=host,
         )
         self.nodes[name] = node
         node.start()

@@ -10,8 +10,9 @@ Invariant: with ``Faults()`` everything passes unchanged.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from knarr.api.errors import (
     expired,
     internal_error,
     service_unavailable,
+    timeout,
     too_many_requests,
 )
 from knarr.client.transport import Query, Response, StreamResponse, Transport, TransportError
@@ -42,6 +44,10 @@ class Faults:
     """The connection is refused: nothing reaches the server."""
     lose_answer: float = 0.0
     """The server does what was asked, and the answer never arrives."""
+    time_out: float = 0.0
+    """The server does what was asked, and the answer is a 504 that does not say so."""
+    crash: float = 0.0
+    """``on_crash`` is called, before the request or after it was carried out; whoever asked never goes on."""
     conflict: float = 0.0
     """409 to a PUT, PATCH or DELETE that was not carried out."""
     expire: float = 0.0
@@ -66,17 +72,22 @@ class FaultyTransport:
     chance: Chance
     cut: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    on_crash: Callable[[], None] | None = None
 
     async def request(
         self, method: str, path: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Response:
+        await self._perhaps_crash()
         await self._before(method, path)
         refused = self._refusal(method, path, query)
         if refused is not None:
             return refused
         answer = await self.inner.request(method, path, query=query, headers=headers, body=body)
+        await self._perhaps_crash()
         if self.cut or self._happens("lose_answer", self.faults.lose_answer):
             raise TransportError(f"{method} {path}: the connection broke before the answer came")
+        if self._happens("time_out", self.faults.time_out):
+            return _answer(timeout("injected: the request did not complete within the requested timeout"))
         return answer
 
     @asynccontextmanager
@@ -107,6 +118,14 @@ class FaultyTransport:
             await self.clock.sleep(self.chance.uniform(0, self.faults.delay_s))
         if self.cut or self._happens("refuse", self.faults.refuse):
             raise TransportError(f"{method} {path}: connection refused")
+
+    async def _perhaps_crash(self) -> None:
+        """A process that dies writes nothing more, not even on its way out."""
+        if self.on_crash is None or self.cut or not self._happens("crash", self.faults.crash / 2):
+            return
+        self.cut = True
+        self.on_crash()
+        await asyncio.Event().wait()
 
     def _refusal(self, method: str, path: str, query: Query) -> Response | None:
         """An answer in the server's place, if one is due."""

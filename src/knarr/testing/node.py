@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from knarr.api import conditions
 from knarr.api.core import v1 as core
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
@@ -20,7 +21,7 @@ from knarr.kit.clock import Clock
 from knarr.kubelet.config import KubeletConfig
 from knarr.kubelet.kubelet import Kubelet
 from knarr.kubelet.machine import simulated_machine
-from knarr.kubelet.pod_host import SimulatedPodHost
+from knarr.kubelet.pod_host import PodHost
 from knarr.kubelet.runtime.simulated import SimulatedRuntime
 
 __all__ = ["NodeShape", "SimulatedNode"]
@@ -46,7 +47,15 @@ class SimulatedNode:
     """A node by its name; ``number`` tells its address from the others'."""
 
     def __init__(
-        self, name: str, number: int, client: Client, *, shape: NodeShape, clock: Clock, chance: Chance
+        self,
+        name: str,
+        number: int,
+        client: Client,
+        *,
+        shape: NodeShape,
+        clock: Clock,
+        chance: Chance,
+        host: PodHost,
     ) -> None:
         self.name = name
         self.address = f"192.168.{number // 250}.{number % 250 + 1}"
@@ -54,6 +63,7 @@ class SimulatedNode:
         self._shape = shape
         self._clock = clock
         self._chance = chance
+        self._host = host
         self._tasks: list[asyncio.Task[None]] = []
         # Pods that come before the node has been given its range get addresses from one nobody is given.
         self.runtime = SimulatedRuntime(
@@ -65,16 +75,15 @@ class SimulatedNode:
         )
 
     @property
-    def running(self) -> bool:
-        return bool(self._tasks)
-
-    @property
     def ready(self) -> bool:
         """The kubelet has registered the node, and the API has it as ready."""
-        if not self._tasks or not self.kubelet.registration.registered.is_set():
+        if not self.running or not self.kubelet.registration.registered.is_set():
             return False
-        conditions = self.kubelet.registration.node.status.conditions
-        return any(each.type == "Ready" and each.status == "True" for each in conditions)
+        return conditions.is_true(self.kubelet.registration.node.status.conditions, "Ready")
+
+    @property
+    def running(self) -> bool:
+        return bool(self._tasks)
 
     def start(self) -> None:
         """Run a kubelet on the runtime as it stands."""
@@ -97,7 +106,7 @@ class SimulatedNode:
                 node_labels=dict(shape.labels),
                 register_with_taints=list(shape.taints),
             ),
-            host=SimulatedPodHost(),
+            host=self._host,
             machine=simulated_machine(),
         )
         own = factory.informer(core.Node, field_selector=f"metadata.name={self.name}")

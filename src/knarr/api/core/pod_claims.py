@@ -5,8 +5,9 @@ write. Pure.
 from __future__ import annotations
 
 from knarr.api.core import v1 as core
+from knarr.api.owners import controller_of
 
-__all__ = ["BIND_COMPLETED", "SELECTED_NODE", "claim_names", "ephemeral_claim_name"]
+__all__ = ["BIND_COMPLETED", "SELECTED_NODE", "claim_names", "ephemeral_claim_name", "not_for_pod"]
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -15,6 +16,15 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 def ephemeral_claim_name(pod: core.Pod, volume: core.Volume) -> str:
     """The claim that is made for a pod's ephemeral volume."""
     return f"{pod.metadata.name}-{volume.name}"
+
+
+def not_for_pod(claim: core.PersistentVolumeClaim, pod: core.Pod) -> str:
+    """Why a claim that has the name of a pod's ephemeral one is not that one; empty if it is."""
+    owner = controller_of(claim)
+    if owner is not None and owner.uid == pod.metadata.uid:
+        return ""
+    namespace, name = claim.metadata.namespace, claim.metadata.name
+    return f"PVC {namespace}/{name} was not created for pod {pod.metadata.namespace}/{pod.metadata.name} (pod is not owner)"
 
 
 def claim_names(pod: core.Pod) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from knarr.api.apps import v1 as apps
 from knarr.api.batch import v1 as batch
 from knarr.api.certificates import v1 as certificates
 from knarr.api.certificates.signers import APPROVED, DENIED, LEGACY_UNKNOWN
@@ -110,10 +111,36 @@ class Jobs(Strategy):
         }
 
 
+class DaemonSets(Strategy):
+    """An annotation counts the changes of the template, as upstream's internal field of that name is shown."""
+
+    def prepare_create(self, ctx: Context, obj: apps.DaemonSet) -> None:
+        Strategy.prepare_create(self, ctx, obj)
+        _count_template(obj, max(_template_generation(obj), 1))
+
+    def prepare_update(self, ctx: Context, obj: apps.DaemonSet, old: apps.DaemonSet) -> None:
+        Strategy.prepare_update(self, ctx, obj, old)
+        changed = obj.spec.template != old.spec.template
+        _count_template(obj, max(_template_generation(old) + (1 if changed else 0), 1))
+
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def _template_generation(daemon_set: apps.DaemonSet) -> int:
+    text = daemon_set.metadata.annotations.get(TEMPLATE_GENERATION, "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _count_template(daemon_set: apps.DaemonSet, count: int) -> None:
+    daemon_set.metadata.annotations = {**daemon_set.metadata.annotations, TEMPLATE_GENERATION: str(count)}
+
+
 BY_KIND: dict[str, type[Strategy]] = {
     "nodes": Nodes,
     "persistentvolumeclaims": PersistentVolumeClaims,
     "persistentvolumes": PersistentVolumes,
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequests,
     "jobs.batch": Jobs,
+    "daemonsets.apps": DaemonSets,
 }

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from knarr.api import codec
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.intstr import scaled_value
+from knarr.api.meta import v1 as meta
 
 ROLLING, RECREATE = "RollingUpdate", "Recreate"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
@@ -163,14 +166,14 @@ def desired_annotations(deployment: apps.Deployment) -> dict[str, str]:
 
 def same_template(one: core.PodTemplateSpec, other: core.PodTemplateSpec) -> bool:
     """Whether two templates make the same pods; the hash label does not count."""
-    return _without_hash(one) == _without_hash(other)
+    return one.spec == other.spec and _without_hash(one.metadata) == _without_hash(other.metadata)
 
 
-def _without_hash(template: core.PodTemplateSpec) -> core.PodTemplateSpec:
-    copy = codec.copy(template)
-    if copy.metadata is not None:
-        copy.metadata.labels.pop(HASH_LABEL, None)
-    return copy
+def _without_hash(metadata: meta.ObjectMeta | None) -> meta.ObjectMeta | None:
+    if metadata is None or HASH_LABEL not in metadata.labels:
+        return metadata
+    kept = {name: value for name, value in metadata.labels.items() if name != HASH_LABEL}
+    return msgspec.structs.replace(metadata, labels=kept)
 
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"

@@ -38,7 +38,7 @@ class JobController(PodOwnerController):
             await self._release([pod for pod in pods if progress.tracked(pod)])
             return
         verdict = progress.assess(job, pods, now=self.clock.now())
-        if not self.expectations.satisfied(key):
+        if not self.is_settled(key):
             verdict.create, verdict.delete = [], []
         if verdict.status != job.status:
             changed = codec.copy(job)
@@ -61,8 +61,7 @@ class JobController(PodOwnerController):
             try:
                 await self.drop_finalizer(core.Pod, pod, progress.FINALIZER)
             except StatusError as error:
-                # Gone is as good; changed meanwhile comes back with its event.
-                if error.code not in (404, 409):
+                if error.code != 404:
                     raise
 
         await all_done(one(pod) for pod in pods if progress.tracked(pod))

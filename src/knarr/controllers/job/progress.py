@@ -76,7 +76,7 @@ def assess(job: batch.Job, pods: Sequence[core.Pod], *, now: datetime) -> Verdic
     met = conditions.get(status.conditions, CRITERIA_MET)
     if target is not None or met is not None:
         verdict.delete = active
-        _finish(job, status, verdict, now=now)
+        _finish(status, verdict, now=now)
         return verdict
     if job.spec.suspend:
         verdict.delete = active
@@ -243,7 +243,7 @@ def _set(status: batch.JobStatus, kind: str, reason: str, message: str, now: dat
     conditions.put(status.conditions, condition)
 
 
-def _finish(job: batch.Job, status: batch.JobStatus, verdict: Verdict, *, now: datetime) -> None:
+def _finish(status: batch.JobStatus, verdict: Verdict, *, now: datetime) -> None:
     """The end is known; it is declared once every pod has ended and been counted."""
     uncounted = status.uncountedTerminatedPods or batch.UncountedTerminatedPods()
     if verdict.delete or verdict.release or status.terminating or uncounted.succeeded or uncounted.failed:

@@ -13,7 +13,9 @@ from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.client.events import NORMAL, WARNING
+from knarr.client.transport import TransportError
 from knarr.controllers import pods as podlib
+from knarr.controllers.failed_pods import FailedPodBackoff
 from knarr.controllers.framework import ControllerContext, Key
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash, template_at
 from knarr.controllers.pod_owner import PodOwnerController
@@ -27,6 +29,7 @@ class StatefulSetController(PodOwnerController):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._claims = self.lister(core.PersistentVolumeClaim)
+        self._failed = FailedPodBackoff(context.clock)
         self._history = RevisionHistory(context.client, self.lister(apps.ControllerRevision))
 
     async def reconcile(self, key: Key) -> None:
@@ -34,7 +37,7 @@ class StatefulSetController(PodOwnerController):
         if owner is None:
             self.expectations.forget(key)
             return
-        if owner.metadata.deletionTimestamp is not None or not self.expectations.satisfied(key):
+        if owner.metadata.deletionTimestamp is not None or not self.is_settled(key):
             return
         selector = self.selector_of(owner)
         pods = [pod for pod in await self.claim(owner) if identity.is_member(owner, pod)]
@@ -45,10 +48,15 @@ class StatefulSetController(PodOwnerController):
         names = {"current": current.metadata.name, "update": update.metadata.name}
         now = self.clock.now()
         step = plan.next_step(owner, pods, **names, now=now)
+        failure: StatusError | TransportError | None = None
         try:
             await self._take(key, owner, step, known)
-        finally:
-            await self._write_status(owner, pods, current, update, collisions, now=now)
+        except (StatusError, TransportError) as error:
+            failure = error
+        # Not in a ``finally``: whoever is cancelled writes nothing more, and must not end with another error than that.
+        await self._write_status(owner, pods, current, update, collisions, now=now)
+        if failure is not None:
+            raise failure
         live_names = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(names.values())
         live = {revision_hash(known[name]) for name in live_names if name in known}
         await self._history.truncate(revisions, live=live, limit=owner.spec.revisionHistoryLimit)
@@ -70,8 +78,22 @@ class StatefulSetController(PodOwnerController):
             template = template_at(owner, revision) if revision is not None else owner.spec.template
             await self._ensure_claims(owner, ordinal)
             await self._create(key, owner, identity.build_pod(owner, template, ordinal, name))
+        for pod in step.replace:
+            await self._replace(key, owner, pod)
         for pod in step.delete:
             await self._delete(key, owner, pod)
+
+    async def _replace(self, key: Key, owner: apps.StatefulSet, pod: core.Pod) -> None:
+        """Make room for a new pod of the name; one that fails at once each time is made less and less often."""
+        failed = pod.status.phase == "Failed"
+        wait_s = self._failed.wait_s((owner.metadata.uid, pod.metadata.name)) if failed else 0.0
+        if wait_s:
+            self.queue.add_after(key, wait_s)
+            return
+        word, kind = ("failed", WARNING) if failed else ("terminated", NORMAL)
+        text = f"StatefulSet {'/'.join(key)} is recreating {word} Pod {pod.metadata.name}"
+        self.recorder.event(owner, kind, f"Recreating{word.capitalize()}Pod", text)
+        await self._delete(key, owner, pod)
 
     async def _create(self, key: Key, owner: apps.StatefulSet, pod: core.Pod) -> None:
         name = pod.metadata.name
@@ -84,6 +106,9 @@ class StatefulSetController(PodOwnerController):
                 return
             message = f"create Pod {name} in StatefulSet {owner.metadata.name} failed error: {error}"
             self.recorder.event(owner, WARNING, "FailedCreate", message)
+            raise
+        except TransportError:
+            self.expectations.created(key)
             raise
         message = f"create Pod {name} in StatefulSet {owner.metadata.name} successful"
         self.recorder.event(owner, NORMAL, "SuccessfulCreate", message)

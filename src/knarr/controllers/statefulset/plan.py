@@ -30,6 +30,8 @@ class Step:
 
     create: dict[int, str] = field(default_factory=dict)
     delete: list[core.Pod] = field(default_factory=list)
+    #: Pods that have ended and go, so that new ones can have their names.
+    replace: list[core.Pod] = field(default_factory=list)
     #: Ordinals whose pods are right but whose claims may be missing.
     check_claims: list[int] = field(default_factory=list)
 
@@ -70,7 +72,7 @@ def next_step(
     if blocked and ordered:
         return step
     condemned = sorted((n for n in held if n not in ordinals), reverse=True)
-    blocked = _shrink(step, owner, held, condemned, ordinals, ordered=ordered, now=now)
+    blocked = _shrink(step, owner, held, condemned, ordered=ordered, now=now)
     if (blocked and ordered) or owner.spec.updateStrategy.type == ON_DELETE:
         return step
     _update(step, owner, held, ordinals, update=update, now=now)
@@ -97,7 +99,7 @@ def _fill(
             waiting = True
         elif pod.status.phase in ("Failed", "Succeeded"):
             if pod.metadata.deletionTimestamp is None:
-                step.delete.append(pod)
+                step.replace.append(pod)
             waiting = True
         else:
             step.check_claims.append(ordinal)
@@ -113,7 +115,6 @@ def _shrink(
     owner: apps.StatefulSet,
     held: Mapping[int, core.Pod],
     condemned: Sequence[int],
-    ordinals: range,
     *,
     ordered: bool,
     now: datetime,

@@ -13,6 +13,7 @@ from knarr.controllers.framework import Controller, ControllerContext, Key
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+#: The index of pods that ``claims_of`` fills.
 BY_CLAIM = "claim"
 
 
@@ -23,14 +24,14 @@ class ClaimProtection(Controller):
         super().__init__(context)
         self._claims = self.watch(core.PersistentVolumeClaim)
         self._pods = self.lister(core.Pod)
-        self._pods.add_index(BY_CLAIM, _claims_of)
+        self._pods.add_index(BY_CLAIM, claims_of)
         self.informer(core.Pod).add_handler(self._pod_changed)
 
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
         pod = new or old
         assert pod is not None
         if new is None or new.status.phase in ("Succeeded", "Failed"):
-            for key in _claims_of(pod):
+            for key in claims_of(pod):
                 namespace, _, name = key.partition("/")
                 self.queue.add((namespace, name))
 
@@ -66,6 +67,6 @@ def users_of_claim(pods: Lister[core.Pod], claim: Key) -> list[core.Pod]:
     return [pod for pod in users if pod.spec.nodeName and pod.status.phase not in ("Succeeded", "Failed")]
 
 
-def _claims_of(pod: core.Pod) -> list[str]:
+def claims_of(pod: core.Pod) -> list[str]:
     """The claims a pod uses, as namespace/name."""
     return [f"{pod.metadata.namespace}/{name}" for name in claim_names(pod)]

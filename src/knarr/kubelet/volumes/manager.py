@@ -17,12 +17,13 @@ import asyncio
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from knarr.api import quantity
 from knarr.api.core import v1 as core
-from knarr.api.core.pod_claims import ephemeral_claim_name
+from knarr.api.core.pod_claims import ephemeral_claim_name, not_for_pod
 from knarr.api.errors import StatusError
 from knarr.client.transport import TransportError
 from knarr.kit.clock import Clock
@@ -60,7 +61,16 @@ class MountedVolume:
 class VolumeManager:
     """All pods' volumes on one node."""
 
-    def __init__(self, root_dir: Path, objects: ObjectSource, tokens: TokenSource, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        root_dir: Path,
+        objects: ObjectSource,
+        tokens: TokenSource,
+        *,
+        clock: Clock,
+        mount_memory: Callable[..., None] = mount_tmpfs,
+    ) -> None:
+        self._mount_memory = mount_memory
         self._pods_dir = root_dir / "pods"
         self._objects = objects
         self._tokens = tokens
@@ -144,7 +154,7 @@ class VolumeManager:
             claim = volume.persistentVolumeClaim
             return await self._claim(pod, claim.claimName, read_only=claim.readOnly)
         if volume.ephemeral is not None:
-            return await self._claim(pod, ephemeral_claim_name(pod, volume), read_only=False)
+            return await self._claim(pod, ephemeral_claim_name(pod, volume), read_only=False, own=True)
         if volume.csi is not None:
             driver = volume.csi.driver
             raise p.PayloadError(f"driver name {driver} not found in the list of registered CSI drivers")
@@ -201,15 +211,20 @@ class VolumeManager:
     def _make(self, directory: Path, *, in_memory: bool, size_bytes: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if in_memory and not os.path.ismount(directory):
-            mount_tmpfs(directory, size_bytes=size_bytes, mode=0o777)
+            self._mount_memory(directory, size_bytes=size_bytes, mode=0o777)
 
-    async def _claim(self, pod: core.Pod, name: str, *, read_only: bool) -> MountedVolume:
+    async def _claim(
+        self, pod: core.Pod, name: str, *, read_only: bool, own: bool = False
+    ) -> MountedVolume:
+        """A claim's volume; ``own``: a claim that was made for this pod."""
         namespace = pod.metadata.namespace
         claim = await self._objects.get(core.PersistentVolumeClaim, namespace, name)
         if claim is None:
             raise p.PayloadError(
                 f'error processing PVC {namespace}/{name}: persistentvolumeclaim "{name}" not found'
             )
+        if own and (problem := not_for_pod(claim, pod)):
+            raise p.PayloadError(problem)
         if claim.status.phase != "Bound" or not claim.spec.volumeName:
             raise p.PayloadError(f"error processing PVC {namespace}/{name}: PVC is not bound")
         volume = await self._objects.get(core.PersistentVolume, "", claim.spec.volumeName)

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from knarr.api.core import v1 as core
-from knarr.api.core.pod_claims import BIND_COMPLETED, SELECTED_NODE, claim_names
+from knarr.api.core.pod_claims import (
+    BIND_COMPLETED,
+    SELECTED_NODE,
+    claim_names,
+    ephemeral_claim_name,
+    not_for_pod,
+)
 from knarr.api.storage import v1 as storage
 from knarr.client.client import Client
 from knarr.client.informer import InformerFactory
@@ -44,10 +50,15 @@ class VolumeBinding(Plugin):
     def pre_filter(self, state: CycleState, pod: core.Pod, table: NodeTable) -> str | None:
         waiting: list[str] = []
         bound: list[core.PersistentVolume] = []
+        own = {ephemeral_claim_name(pod, each) for each in pod.spec.volumes if each.ephemeral is not None}
         for name in claim_names(pod):
             claim = self._claims.get(pod.metadata.namespace, name)
+            if claim is None and name in own:
+                return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
             if claim is None:
                 return f'persistentvolumeclaim "{name}" not found'
+            if name in own and (problem := not_for_pod(claim, pod)):
+                return problem
             if claim.metadata.deletionTimestamp is not None:
                 return f'persistentvolumeclaim "{name}" is being deleted'
             if claim.spec.volumeName and BIND_COMPLETED in claim.metadata.annotations:
