@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from cluster_objects import NS, image_of, image_patch, is_ready, template
@@ -133,5 +134,17 @@ def test_changes_of_the_template_are_counted_and_the_pods_say_which_they_are_of(
         assert (await settled(cluster, 1)).metadata.annotations[counted] == "2"
         (made,) = await cluster.pods("app=agent")
         assert made.metadata.labels[labelled] == "2"
+
+    knarr_cluster.run(scenario)
+
+
+def test_a_revision_holds_the_bytes_that_clients_compare_with(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await cluster.client.create(daemon_set())
+        await cluster.sleep(5)
+        path = f"/apis/apps/v1/namespaces/{NS}/controllerrevisions"
+        (held,) = json.loads((await cluster.client.raw("GET", path)).body)["items"]
+        template = held["data"]["spec"]["template"]
+        assert json.dumps(held["data"]) == json.dumps(held["data"], sort_keys=True) and next(iter(template)) == "$patch"
 
     knarr_cluster.run(scenario)

@@ -102,8 +102,17 @@ class RevisionHistory:
 
 
 def template_patch(template: core.PodTemplateSpec) -> dict[str, Any]:
-    """A template as the patch that restores it."""
-    return {"spec": {"template": {**codec.to_dict(template), "$patch": "replace"}}}
+    """A template as the patch that restores it, its fields in the order of the alphabet: clients compare it byte by byte with what
+    Go's encoder makes of the owner.
+    """
+    patch: dict[str, Any] = _in_order({"spec": {"template": {**codec.to_dict(template), "$patch": "replace"}}})
+    return patch
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def template_at(owner: Any, revision: apps.ControllerRevision) -> core.PodTemplateSpec:
