@@ -99,7 +99,8 @@ async def _replace(registries: Registries, ctx: Context, obj: Any) -> None:
 
 def _objects(service_cidr: str) -> Iterator[Any]:
     yield networking.ServiceCIDR(
-        metadata=meta.ObjectMeta(name="kubernetes"), spec=networking.ServiceCIDRSpec(cidrs=[service_cidr])
+        metadata=meta.ObjectMeta(name="kubernetes", finalizers=["networking.k8s.io/service-cidr-finalizer"]),
+        spec=networking.ServiceCIDRSpec(cidrs=[service_cidr]),
     )
     for name, value, text in (
         (

@@ -1,10 +1,11 @@
 """The roles and bindings every cluster has, as upstream publishes them.
 
 ``view``, ``edit`` and ``admin`` are aggregated: labels say which roles flow into which, so that a custom resource's author can add his
-own. Upstream gives each controller an account and a role; here all controllers share one identity, whose role is wide.
+own. Upstream gives each controller an account and a role; here all controllers share one identity, which has a role of Knarr's own beside
+upstream's.
 
 Upstream's counterpart is ``plugin/pkg/auth/authorizer/rbac/bootstrappolicy``. Neighbours: ``rbac_reconcile`` brings stored roles up to
-these; ``authorization.node`` uses the nodes' rules without any binding.
+these; ``rbac_controllers`` has the roles of controllers; ``authorization.node`` uses the nodes' rules without any binding.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 
 from knarr.api.meta import v1 as meta
 from knarr.api.rbac import v1 as rbac
+from knarr.apiserver.rbac_controllers import PREFIX, controller_rules
 
 __all__ = ["AUTOUPDATE", "default_bindings", "default_roles", "node_rules", "rule"]
 
@@ -78,17 +80,20 @@ def default_roles() -> Iterator[rbac.ClusterRole | rbac.Role]:
     yield from _information_roles()
     yield from _user_roles()
     yield from _component_roles()
+    for name, rules in controller_rules().items():
+        yield _role(PREFIX + name, *(rule(verbs, groups, resources, names) for verbs, groups, resources, names in rules))
     yield from _approver_roles()
     yield from _namespaced_roles()
 
 
 def _information_roles() -> Iterator[rbac.ClusterRole]:
-    health = ("/healthz", "/livez", "/readyz", "/version", "/version/")
-    yield _role("system:discovery", _urls("/api", "/api/*", "/apis", "/apis/*", *health, "/openapi", "/openapi/*"))
-    yield _role("system:public-info-viewer", _urls(*health))
+    groups = ("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz")
+    yield _role("system:discovery", _urls(*groups, "/version", "/version/"))
+    yield _role("system:public-info-viewer", _urls("/healthz", "/livez", "/readyz", "/version", "/version/"))
     yield _role(
         "system:monitoring",
         _urls(
+            "/flagz",
             "/healthz",
             "/healthz/*",
             "/livez",
@@ -97,7 +102,9 @@ def _information_roles() -> Iterator[rbac.ClusterRole]:
             "/metrics/slis",
             "/readyz",
             "/readyz/*",
+            "/statusz",
         ),
+        rule(["get"], "core", "nodes/metrics"),
     )
     issuer, keys = "/.well-known/openid-configuration", "/openid/v1/jwks"
     yield _role("system:service-account-issuer-discovery", _urls(issuer, issuer + "/", keys, keys + "/"))
@@ -141,6 +148,7 @@ def _edit_rules() -> list[rbac.PolicyRule]:
             "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets "
             "serviceaccounts services services/proxy",
         ),
+        rule(WRITE, "events.k8s.io", "events"),
         rule(["create"], "core", "serviceaccounts/token"),
         rule(WRITE, "apps", _APPS),
         rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
@@ -167,6 +175,7 @@ def _view_rules() -> list[rbac.PolicyRule]:
             "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
             "resourcequotas resourcequotas/status",
         ),
+        rule(READ, "events.k8s.io", "events"),
         rule(READ, "core", "namespaces"),
         rule(READ, "discovery.k8s.io", "endpointslices"),
         rule(
@@ -199,7 +208,8 @@ def node_rules() -> list[rbac.PolicyRule]:
         rule(["create", "get", "list", "watch"], "core", "nodes"),
         rule(["patch", "update"], "core", "nodes/status"),
         rule(["patch", "update"], "core", "nodes"),
-        rule(["create", "patch", "update"], "core", "events"),
+        _events(),
+        rule(["get"], "core", "serviceaccounts"),
         rule(READ, "core", "pods"),
         rule(["create", "delete"], "core", "pods"),
         rule(["patch", "update"], "core", "pods/status"),
@@ -245,7 +255,7 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
         rule(
             ["*"],
             "core",
-            "nodes/checkpoint nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats",
+            "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats",
         ),
     )
     yield _role(
@@ -254,11 +264,18 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
     )
     yield _role("system:auth-delegator", *reviews)
     yield _role("system:kube-aggregator", rule(READ, "core", "endpoints services"))
-    # Upstream's role is narrower, because there each controller acts as a service account of its own.
     yield _role(
         "system:kube-controller-manager",
-        rule(["*"], "*", "*"),
-        rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]),
+        _events(),
+        rule(["create"], "coordination.k8s.io", "leases"),
+        rule(["get", "update"], "coordination.k8s.io", "leases", "kube-controller-manager"),
+        rule(["create"], "core", "secrets serviceaccounts"),
+        rule(["delete"], "core", "secrets"),
+        rule(["get"], "core", "configmaps namespaces secrets serviceaccounts"),
+        rule(["update"], "core", "secrets serviceaccounts"),
+        *reviews,
+        rule(["list", "watch"], "*", "*"),
+        rule(["create"], "core", "serviceaccounts/token"),
     )
     yield _role("system:kube-dns", rule(["list", "watch"], "core", "endpoints services"))
     yield _role(
@@ -292,7 +309,8 @@ def _scheduler_role(*reviews: rbac.PolicyRule) -> rbac.ClusterRole:
         "system:kube-scheduler",
         _events(),
         rule(["create"], "coordination.k8s.io", "leases"),
-        rule(["get", "update"], "coordination.k8s.io", "leases", "kube-scheduler"),
+        rule([*READ, "update"], "coordination.k8s.io", "leases", "kube-scheduler"),
+        rule(READ_WRITE, "coordination.k8s.io", "leasecandidates"),
         rule(READ, "core", "nodes"),
         rule([*READ, "delete"], "core", "pods"),
         rule(["create"], "core", "bindings pods/binding"),
@@ -310,13 +328,16 @@ def _scheduler_role(*reviews: rbac.PolicyRule) -> rbac.ClusterRole:
         rule(READ, "storage.k8s.io", "volumeattachments"),
         rule(READ, "resource.k8s.io", "deviceclasses resourceclaims resourceslices"),
         rule(READ_UPDATE, "resource.k8s.io", "resourceclaims/status"),
-        rule(READ_UPDATE, "core", "pods/finalizers"),
-        rule(READ, "scheduling.k8s.io", "priorityclasses"),
+        rule(["create", "delete", "patch", "update"], "resource.k8s.io", "resourceclaims"),
+        rule(["patch", "update"], "resource.k8s.io", "resourceclaims/binding"),
+        rule(["update"], "core", "pods/finalizers"),
     )
 
 
 def _own_roles(*reviews: rbac.PolicyRule) -> Iterator[rbac.ClusterRole]:
     """What upstream has no part for."""
+    # All controllers are one user; upstream's are a service account each, and have the roles of ``rbac_controllers``.
+    yield _role("system:knarr:controllers", rule(["*"], "*", "*"), rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]))
     # Beside the kubelet: service proxy, DNS, pod network and local volumes of a node, in one process.
     yield _role(
         "system:knarr:node-agent",
@@ -365,8 +386,8 @@ def _namespaced_roles() -> Iterator[rbac.Role]:
         yield made(
             system,
             f"system::leader-locking-{component}",
-            rule(["watch"], "core", "configmaps"),
-            rule(["get", "update"], "core", "configmaps", component),
+            rule(["create", *READ, "update"], "coordination.k8s.io", "leases"),
+            rule(["create", *READ, "update"], "coordination.k8s.io", "leasecandidates"),
         )
     yield made(
         public,
@@ -393,6 +414,7 @@ _CLUSTER_BINDINGS = {
     "system:node": "",
     "system:service-account-issuer-discovery": "Group:system:serviceaccounts",
     "system:cluster-trust-bundle-discovery": "Group:system:serviceaccounts",
+    "system:knarr:controllers": "User:system:kube-controller-manager",
     "system:knarr:node-agent": "Group:system:knarr:node-agents",
     "system:knarr:simulated-nodes": "User:system:knarr:simulated-nodes",
 }
@@ -404,7 +426,8 @@ _BINDINGS = {
     ),
     ("kube-system", "system::leader-locking-kube-controller-manager"): (
         "system::leader-locking-kube-controller-manager",
-        "User:system:kube-controller-manager ServiceAccount:kube-system/kube-controller-manager",
+        "User:system:kube-controller-manager ServiceAccount:kube-system/kube-controller-manager "
+        "ServiceAccount:kube-system/leader-election-controller",
     ),
     ("kube-system", "system::leader-locking-kube-scheduler"): (
         "system::leader-locking-kube-scheduler",
@@ -426,7 +449,8 @@ _BINDINGS = {
 
 
 def default_bindings() -> Iterator[rbac.ClusterRoleBinding | rbac.RoleBinding]:
-    for name, subjects in _CLUSTER_BINDINGS.items():
+    accounts = {f"{PREFIX}{name}": f"ServiceAccount:kube-system/{name}" for name in controller_rules()}
+    for name, subjects in {**_CLUSTER_BINDINGS, **accounts}.items():
         reference = rbac.RoleRef(apiGroup=GROUP, kind="ClusterRole", name=name)
         yield rbac.ClusterRoleBinding(metadata=_meta(name), roleRef=reference, subjects=_subjects(subjects))
     for (namespace, name), (role, subjects) in _BINDINGS.items():

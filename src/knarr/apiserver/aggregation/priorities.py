@@ -32,11 +32,11 @@ _GROUPS = {
     "node.k8s.io": 16300,
     "discovery.k8s.io": 16200,
     "flowcontrol.apiserver.k8s.io": 16100,
-    "resource.k8s.io": 16000,
+    "resource.k8s.io": 16200,
     # As metrics-server brings it.
     "metrics.k8s.io": 100,
 }
-_VERSIONS = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k8s.io", "v1"): 21, ("metrics.k8s.io", "v1beta1"): 100}
+_VERSIONS = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k8s.io", "v1"): 21, ("metrics.k8s.io", "v1beta1"): 100, ("resource.k8s.io", "v1"): 21}
 _BUILT_IN_VERSION = 15
 _CUSTOM: Priority = (1000, 100)
 #: The aggregator's own group has no APIService, and stands before all others.

@@ -121,19 +121,8 @@ def default_schemas() -> Iterator[flowcontrol.FlowSchema]:
     yield _schema("exempt", "exempt", 1, "", _everything(_groups("system:masters")))
     yield _schema("catch-all", "catch-all", 10000, "ByUser", _everything(_groups(*_KNOWN)))
     yield _schema("probes", "exempt", 2, "", health)
-    yield _schema("system-leader-election", "leader-election", 100, "ByUser", _only(_users(manager, scheduler), leases))
-    yield _schema(
-        "endpoint-controller",
-        "workload-high",
-        150,
-        "ByUser",
-        _only(_users(manager), _resources(["get", "create", "update"], [""], ["endpoints"])),
-        _only(
-            _accounts("endpoint-controller", "endpointslicemirroring-controller"),
-            _resources(["get", "create", "update"], [""], ["endpoints"]),
-        ),
-    )
-    yield _schema("workload-leader-election", "leader-election", 200, "ByUser", _only(_accounts("*"), leases))
+    leaders = [*_users(manager, scheduler), *_accounts("*")]
+    yield _schema("system-leader-election", "leader-election", 100, "ByUser", _only(leaders, leases))
     yield _schema(
         "system-node-high",
         "node-high",
