@@ -56,8 +56,12 @@ class Target:
     server_name: str = ""
 
     @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path}"
 
 
 class Forwarder:
@@ -104,13 +108,14 @@ class Forwarder:
         return Response(answer.status, _body(answer), content_type, passed)
 
     def tunnel(self, request: Request, target: Target, *, added: Iterable[tuple[str, str]] = ()) -> Response:
-        """The connection itself. Raises ``StatusError`` 400 for a request that asks for no upgrade."""
+        """The connection itself; an added ``Host`` counts. Raises ``StatusError`` 400 for a request that asks for no upgrade."""
         if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
             raise bad_request("Upgrade request required")
         extra = list(added)
         left_out = {name.lower() for name, _ in extra}
         headers = [(name, value) for name, value in request.raw_headers if name.lower() not in left_out]
-        head = request_head(request.method, target.path, f"{target.host}:{target.port}", [*headers, *extra])
+        host = next((value for name, value in extra if name.lower() == "host"), target.authority)
+        head = request_head(request.method, target.path, host, [*headers, *extra])
 
         async def run(client: UpgradedConnection) -> None:
             await carry(
