@@ -78,8 +78,8 @@ _EMPTY_COMMENTS = (b"<!-->", b"<!--->")
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where links lead: ``prefix`` is the proxy's own path without a slash at its end, percent-encoded; ``hosts`` are the names by which the
-    page's server goes, ``front`` is the one by which the client reached the proxy.
+    """Where links lead: ``prefix`` is the proxy's own path without a slash at its end, percent-encoded; ``hosts`` are the
+    names by which the page's server goes, ``front`` is the one by which the client reached the proxy.
     """
 
     prefix: str

@@ -22,7 +22,7 @@ from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import Request, Response, Tunnel
 from knarr.apiserver.streaming.offers import PORT_FORWARD_PREFIX, REMOTE_COMMAND, offered, wants_websocket
 from knarr.apiserver.subresources import pod_logs, proxied
-from knarr.apiserver.subresources.forwarding import Forwarder, Target
+from knarr.apiserver.subresources.forwarding import Forwarder, Target, Unreachable
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 
 DEFAULT_KUBELET_PORT = 10250
@@ -117,7 +117,11 @@ class NodeProxy:
         redirect = proxied.slash_added(request, links)
         if redirect is not None:
             return redirect
-        return proxied.led_back(await self._forwarder.send(request, target, added=added), links)
+        try:
+            answer = await self._forwarder.send(request, target, added=added)
+        except Unreachable as error:
+            raise service_unavailable(f"error trying to reach service: {error.problem}") from None
+        return proxied.led_back(answer, links)
 
     async def _proxy_target(self, request: Request, path: str) -> Target:
         info = request.info

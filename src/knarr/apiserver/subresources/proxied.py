@@ -53,7 +53,9 @@ def links_of(request: Request, target: Target) -> Links:
 
 
 def slash_added(request: Request, links: Links) -> Response | None:
-    """The redirect for a page asked for without the slash at its end, whose relative links would lead astray; None for any other request."""
+    """The redirect for a page asked for without the slash at its end, whose relative links would lead astray; None for any
+    other request.
+    """
     if request.info.rest or request.method not in ("GET", "HEAD"):
         return None
     _, marked, query = request.raw_path.partition("?")
