@@ -33,7 +33,8 @@ async def wardle(call: BackendCall) -> Response:
         index = {"paths": {f"apis/{GROUP}/v1alpha1": {"serverRelativeURL": f"/openapi/v3/apis/{GROUP}/v1alpha1?hash=1"}}}
         return Response(body=json.dumps(index).encode())
     if path.endswith("/flunders/teapot"):
-        return Response(418, b"short and stout", "text/plain")
+        headers = {"Location": "/tea", "Access-Control-Allow-Origin": "*"}
+        return Response(418, b'<a href="/tea">short and stout</a>', "text/html", headers)
     return Response(body=json.dumps({"path": call.target.path, "method": call.method}).encode())
 
 
@@ -119,9 +120,22 @@ def test_requests_reach_the_server_behind_with_the_name_of_who_asks(knarr_cluste
         assert call.said("X-Remote-User") == ["kubernetes-admin"]
         assert call.said("X-Remote-Group") == ["system:masters", "system:authenticated"]
         assert not call.said("X-Remote-Extra-Scopes") and not call.said("Authorization")
-        assert (await send(cluster, "GET", f"{path}/teapot")) == (418, "short and stout")
+        assert (await send(cluster, "GET", f"{path}/teapot")) == (418, '<a href="/tea">short and stout</a>')
 
     knarr_cluster.run(scenario, **API_ONLY, backends=backends)
+
+
+def test_an_answer_from_behind_is_not_rewritten_as_a_proxied_pods_is(knarr_cluster: ClusterRunner) -> None:
+    servers = behind()
+
+    async def scenario(cluster: InProcessCluster) -> None:
+        await register(cluster)
+        await becomes(cluster, "Passed")
+        answer = await cluster.client.raw("GET", f"/apis/{GROUP}/v1alpha1/flunders/teapot")
+        assert answer.body == b'<a href="/tea">short and stout</a>' and answer.headers["Location"] == "/tea"
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+    knarr_cluster.run(scenario, **API_ONLY, backends=servers)
 
 
 def test_who_may_not_does_not_reach_the_server_behind(knarr_cluster: ClusterRunner) -> None:

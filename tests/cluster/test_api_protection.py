@@ -52,7 +52,7 @@ def test_defaults_come_back_and_what_is_the_operators_stays(knarr_cluster: Clust
     async def scenario(cluster: InProcessCluster) -> None:
         await cluster.sleep(5)
         schemas = (await cluster.client.list(flowcontrol.FlowSchema)).items
-        assert len(schemas) == 13
+        assert len(schemas) == 11
         assert all(each.status.conditions[0].reason == "Found" for each in schemas)
         await cluster.client.delete(flowcontrol.FlowSchema, "catch-all")
         changed = await cluster.client.get(flowcontrol.FlowSchema, "service-accounts")

@@ -288,3 +288,52 @@ def service_unavailable(message: str) -> StatusError:
 def timeout(message: str, *, retry_after_s: int = 0) -> StatusError:
     """The request ran out of its own time."""
     return _error(504, "Timeout", f"Timeout: {message}", meta.StatusDetails(retryAfterSeconds=retry_after_s))
+
+
+def answer_text(code: int, said: str) -> str:
+    """What client-go says of another server's answer that is no success and no Status; ``said`` is what the answer does."""
+    if code >= 500 and code not in (503, 504):
+        return f"an error on the server ({quote(said or 'unknown')}) has prevented the request from succeeding"
+    known = _ANSWERS.get(code)
+    if known is not None:
+        return known
+    return f"the server responded with the status code {code} but did not return more information"
+
+
+def refused_by_backend(code: int, resource: str, name: str, said: str) -> StatusError:
+    """The same as an answer of this server, about an object whose request another server refused."""
+    if code == 400:
+        return bad_request(said)
+    if code == 500:
+        return internal_error(said)
+    text = said if code == 403 else answer_text(code, said)
+    reason = _ANSWER_REASONS.get(code, "InternalError" if code >= 500 else "")
+    # Upstream has no verb to put before the resource, and leaves its space.
+    return _error(code, reason, f"{text} ( {resource} {name})", meta.StatusDetails(name=name, kind=resource))
+
+
+_ANSWER_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    429: "TooManyRequests",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+_ANSWERS = {
+    400: "the server rejected our request for an unknown reason",
+    401: "the server has asked for the client to provide credentials",
+    403: "the server does not allow access to the requested resource",
+    404: "the server could not find the requested resource",
+    405: "the server does not allow this method on the requested resource",
+    406: "the server was unable to respond with a content type that the client supports",
+    409: "the server reported a conflict",
+    410: "the server has indicated the resource is no longer available",
+    413: "the request was rejected because it was too large",
+    415: "the server was unable to respond with a content type that the client supports",
+    422: "the server rejected our request due to an error in our request",
+    429: "the server has received too many requests and has asked us to try again later",
+    503: "the server is currently unable to handle the request",
+    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
+}

@@ -9,6 +9,7 @@ Upstream's counterpart of ``RequestInfo`` is ``apiserver/pkg/endpoints/request``
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -236,7 +237,7 @@ def _read(method: str, path: str, query: Query) -> RequestInfo:
     if len(rest) > 2:
         info.subresource = rest[2]
         if rest[2] in _OPEN_ENDED:
-            info.rest = _behind(path, info)
+            info.rest = _behind(path, len(parts) - len(rest) + 3)
     if info.resource == "namespaces" and info.name:
         info.namespace = info.name
     if not info.name:
@@ -265,7 +266,8 @@ def _selected_name(selector: str) -> str:
     return ""
 
 
-def _behind(path: str, info: RequestInfo) -> str:
-    """The part of ``path`` behind its sub-resource, trailing slashes kept: a proxied server may care."""
-    marker = f"/{info.name}/{info.subresource}"
-    return path[path.index(marker) + len(marker) :]
+def _behind(path: str, depth: int) -> str:
+    """The part of ``path`` behind so many names, trailing slashes kept: a proxied server may care."""
+    found = re.match(rf"(?:/*[^/]+){{{depth}}}", path)
+    assert found is not None, "as many names have been read"
+    return path[found.end() :]

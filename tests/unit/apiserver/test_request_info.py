@@ -45,6 +45,8 @@ def parsed(method: str, path: str, **query: str) -> dict[str, Any]:
         ("GET", "/api/v1/nodes/n1/proxy/logs/kubelet.log", {},
          {"verb": "get", "version": "v1", "resource": "nodes", "name": "n1", "subresource": "proxy",
           "rest": "/logs/kubelet.log"}),
+        ("GET", "//api/v1/nodes//n1//proxy//logs/", {},
+         {"verb": "get", "version": "v1", "resource": "nodes", "name": "n1", "subresource": "proxy", "rest": "//logs/"}),
         ("HEAD", "/api/v1/nodes/n1", {}, {"verb": "get", "version": "v1", "resource": "nodes", "name": "n1"}),
         ("GET", "/healthz", {}, {"verb": "get"}),
         ("GET", "/apis/apps/v1", {}, {"verb": "get"}),

@@ -30,7 +30,7 @@ class WebSocket:
         self._protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES)
 
     async def accept(self, request: Request, subprotocol: str) -> bool:
-        """Answer the handshake; false if it was none, and has been refused. Raises ``ConnectionResetError``."""
+        """Answer the handshake, in a protocol if any; false if it was none, and has been refused. Raises ``ConnectionResetError``."""
         # The library wants to see the request that HTTP has read already. The choice of a protocol is not its: it would
         # refuse the slash in upstream's names.
         headers = [line for line in request.raw_headers if line[0].lower() != _PROTOCOL.lower()]
@@ -39,7 +39,7 @@ class WebSocket:
         for event in self._protocol.events_received():
             if isinstance(event, Handshake):
                 response = self._protocol.accept(event)
-                if response.status_code == 101:
+                if response.status_code == 101 and subprotocol:
                     response.headers[_PROTOCOL] = subprotocol
                 self._protocol.send_response(response)
         await self._flush()
@@ -68,6 +68,12 @@ class WebSocket:
         """One message. Raises ``ConnectionResetError``."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_binary(data)
+            await self._flush()
+
+    async def send_text(self, text: str) -> None:
+        """The same as text."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_text(text.encode())
             await self._flush()
 
     async def close(self) -> None:

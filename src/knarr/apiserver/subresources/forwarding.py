@@ -23,7 +23,7 @@ from knarr.api.errors import StatusError, bad_request, internal_error
 from knarr.apiserver.request import Request, Response, Tunnel
 from knarr.kit.tunnel import UpgradedConnection, carry, request_head
 
-__all__ = ["Forwarder", "Target"]
+__all__ = ["Forwarder", "Target", "Unreachable"]
 
 CONNECT_TIMEOUT_S = 10.0
 #: What belongs to one connection and is not passed on.
@@ -56,8 +56,20 @@ class Target:
     server_name: str = ""
 
     @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path}"
+
+
+class Unreachable(StatusError):
+    """Nobody answers there, ``problem`` says why: a 500, if nobody makes something else of it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(internal_error(f"error dialing backend: {problem}").status)
+        self.problem = problem
 
 
 class Forwarder:
@@ -74,7 +86,7 @@ class Forwarder:
     async def send(
         self, request: Request, target: Target, *, method: str = "", added: Iterable[tuple[str, str]] = ()
     ) -> Response:
-        """The answer, streamed. ``added`` headers replace the client's of the same names. Raises ``StatusError`` 500."""
+        """The answer, streamed. ``added`` headers replace the client's of the same names. Raises ``Unreachable``."""
         # Imported by the first who needs it: a server starts a tenth of a second sooner.
         import_http_client()
         import aiohttp
@@ -91,26 +103,27 @@ class Forwarder:
                 target.url,
                 headers=[*headers, *extra],
                 # What the client did not say is not said for it.
-                skip_auto_headers=("Content-Type",),
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 data=request.body or None,
                 ssl=target.tls or False,
                 server_hostname=target.server_name or None,
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(target, error) from None
+            raise Unreachable(f"dial tcp {target.authority}: {error or type(error).__name__}") from None
         passed = {name: value for name, value in answer.headers.items() if name.lower() not in _THEIRS}
         content_type = answer.headers.get("Content-Type", "application/octet-stream")
         return Response(answer.status, _body(answer), content_type, passed)
 
     def tunnel(self, request: Request, target: Target, *, added: Iterable[tuple[str, str]] = ()) -> Response:
-        """The connection itself. Raises ``StatusError`` 400 for a request that asks for no upgrade."""
+        """The connection itself; an added ``Host`` counts. Raises ``StatusError`` 400 for a request that asks for no upgrade."""
         if not request.can_tunnel or "upgrade" not in request.headers.get("connection", "").lower():
             raise bad_request("Upgrade request required")
         extra = list(added)
         left_out = {name.lower() for name, _ in extra}
         headers = [(name, value) for name, value in request.raw_headers if name.lower() not in left_out]
-        head = request_head(request.method, target.path, f"{target.host}:{target.port}", [*headers, *extra])
+        host = next((value for name, value in extra if name.lower() == "host"), target.authority)
+        head = request_head(request.method, target.path, host, [*headers, *extra])
 
         async def run(client: UpgradedConnection) -> None:
             await carry(
@@ -131,9 +144,3 @@ async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield chunk
     finally:
         answer.close()
-
-
-def _unreachable(target: Target, error: BaseException) -> StatusError:
-    return internal_error(
-        f"error dialing backend: dial tcp {target.host}:{target.port}: {error or type(error).__name__}"
-    )

@@ -2,7 +2,8 @@
 
 The server speaks to a kubelet as its own identity, over TLS checked against the cluster's CA. An upgrade
 (SPDY, WebSocket v4) is tunnelled byte for byte, so that every protocol the kubelet and the runtime speak reaches the client
-unchanged; the WebSocket protocols that they do not speak are translated (``streaming``).
+unchanged; the WebSocket protocols that they do not speak are translated (``streaming``). What the proxies do to an answer is
+in ``proxied``, what becomes of a log in ``pod_logs``.
 
 Upstream's counterpart is ``pkg/registry/core/pod/rest`` and ``apimachinery/pkg/util/proxy``.
 """
@@ -20,7 +21,8 @@ from knarr.api.errors import StatusError, bad_request, internal_error, not_found
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.request import Request, Response, Tunnel
 from knarr.apiserver.streaming.offers import PORT_FORWARD_PREFIX, REMOTE_COMMAND, offered, wants_websocket
-from knarr.apiserver.subresources.forwarding import Forwarder, Target
+from knarr.apiserver.subresources import pod_logs, proxied
+from knarr.apiserver.subresources.forwarding import Forwarder, Target, Unreachable
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 
 DEFAULT_KUBELET_PORT = 10250
@@ -59,7 +61,7 @@ class NodeProxy:
         query = [pair for pair in request.query.pairs() if pair[0] != "container"]
         path = f"/containerLogs/{info.namespace}/{info.name}/{container}"
         target = await self.kubelet(pod.spec.nodeName, _with_query(path, query))
-        return await self._forwarder.send(request, target, method="GET")
+        return await pod_logs.told(request, await self._forwarder.send(request, target, method="GET"))
 
     async def connect(self, request: Request, options: Any) -> Response:
         """exec, attach, portforward and proxy, as ``options`` say (``api.core.connect``)."""
@@ -105,14 +107,24 @@ class NodeProxy:
 
     async def _proxy(self, request: Request, options: Any) -> Response:
         """The ``proxy`` sub-resource of nodes, pods and services."""
-        target = await self._proxy_target(request, "/" + options.path)
+        path = proxied.quoted_path("/" + options.path)
+        _, marked, query = request.raw_path.partition("?")
+        target = await self._proxy_target(request, path + marked + query)
+        links = proxied.links_of(request, target)
+        added = proxied.forwarded_headers(request, links, path)
         if "upgrade" in request.headers.get("connection", "").lower():
-            return self._forwarder.tunnel(request, target)
-        return await self._forwarder.send(request, target)
+            return self._forwarder.tunnel(request, target, added=added)
+        redirect = proxied.slash_added(request, links)
+        if redirect is not None:
+            return redirect
+        try:
+            answer = await self._forwarder.send(request, target, added=added)
+        except Unreachable as error:
+            raise service_unavailable(f"error trying to reach service: {error.problem}") from None
+        return proxied.led_back(answer, links)
 
     async def _proxy_target(self, request: Request, path: str) -> Target:
         info = request.info
-        path = _with_query(path, request.query.pairs())
         scheme, name, port = _split_name(info.name, info.resource.removesuffix("s"))
         if info.resource == "nodes":
             return await self.kubelet(name, path, port=_port_number(port) if port else None)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from knarr.api import codec
-from knarr.api.errors import StatusError, quote
+from knarr.api.errors import StatusError, answer_text, quote
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.webhooks.transport import Answer, Target, TransportFailure, WebhookTransport
 
@@ -103,31 +103,6 @@ def _refusal(answer: Answer) -> str:
             return status.message
     except codec.DecodeError:
         pass
-    if answer.status >= 500 and answer.status not in (503, 504):
-        text = answer.content_type.startswith("text/")
-        said = answer.body[:MAX_QUOTED_BYTES].decode(errors="replace").strip() if text else ""
-        return (
-            f"an error on the server ({quote(said or 'unknown')}) has prevented the request from succeeding"
-        )
-    known = _REFUSALS.get(answer.status)
-    if known is not None:
-        return known
-    return f"the server responded with the status code {answer.status} but did not return more information"
-
-
-_REFUSALS = {
-    400: "the server rejected our request for an unknown reason",
-    401: "the server has asked for the client to provide credentials",
-    403: "the server does not allow access to the requested resource",
-    404: "the server could not find the requested resource",
-    405: "the server does not allow this method on the requested resource",
-    406: "the server was unable to respond with a content type that the client supports",
-    409: "the server reported a conflict",
-    410: "the server has indicated the resource is no longer available",
-    413: "the request was rejected because it was too large",
-    415: "the server was unable to respond with a content type that the client supports",
-    422: "the server rejected our request due to an error in our request",
-    429: "the server has received too many requests and has asked us to try again later",
-    503: "the server is currently unable to handle the request",
-    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
-}
+    text = answer.content_type.startswith("text/")
+    said = answer.body[:MAX_QUOTED_BYTES].decode(errors="replace").strip() if text else ""
+    return answer_text(answer.status, said)
