@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from typing import Any
@@ -207,13 +206,9 @@ def test_a_controller_that_starts_restarts_only_what_changed_while_it_was_away(k
         await cluster.sleep(5)
         first = await uids(cluster)
         for level in ("info", "debug"):
-            for name in ("controllers", "controller-informers"):
-                [task] = [each for each in cluster._tasks if each.get_name() == name]
-                cluster._tasks.remove(task)
-                task.cancel()
-                await asyncio.wait([task])
+            await cluster.stop_controllers()
             await change(cluster, "app", level=level)
-            cluster._start_controllers()
+            cluster.start_controllers()
             await cluster.sleep(60)
             if level == "info":
                 assert await uids(cluster) == first and await mark(cluster) is None
