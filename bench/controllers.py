@@ -17,7 +17,8 @@ import re
 import signal
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import uvloop
 
@@ -82,6 +83,15 @@ async def until_available(own: Client, count: int) -> None:
                 return
 
 
+@asynccontextmanager
+async def aclosing_client(credentials: Credentials) -> AsyncIterator[Client]:
+    own = client(credentials)
+    try:
+        yield own
+    finally:
+        await own.close()
+
+
 async def prepare(credentials: Credentials) -> None:
     body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).encode()
     async with wires(credentials, 1) as (wire,):
@@ -91,8 +101,7 @@ async def prepare(credentials: Credentials) -> None:
 
 
 async def roll_out(credentials: Credentials, count: int) -> float:
-    own = client(credentials)
-    async with asyncio.timeout(TIMEOUT_S):
+    async with aclosing_client(credentials) as own, asyncio.timeout(TIMEOUT_S):
         watching = asyncio.ensure_future(until_available(own, count))
         await asyncio.sleep(0.2)
         started_s = time.monotonic()
@@ -104,29 +113,28 @@ async def roll_out(credentials: Credentials, count: int) -> float:
 
 async def writes_after_restart(credentials: Credentials, pid: int) -> int:
     """Changes of Deployments, ReplicaSets and pods after the controllers were killed and have come back."""
-    own = client(credentials)
     counted = 0
 
-    async def follow(kind: type[apps.Deployment | apps.ReplicaSet | core.Pod]) -> None:
+    async def follow(own: Client, kind: type[apps.Deployment | apps.ReplicaSet | core.Pod]) -> None:
         nonlocal counted
         held = await own.list(kind, namespace=NAMESPACE)
         async for _ in own.watch(kind, namespace=NAMESPACE, resource_version=held.resource_version):
             counted += 1
 
-    watches = [asyncio.ensure_future(follow(kind)) for kind in (apps.Deployment, apps.ReplicaSet, core.Pod)]
-    await asyncio.sleep(2.0)
-    os.kill(pid, signal.SIGKILL)
-    await asyncio.sleep(RESTART_S)
-    for watch in watches:
-        watch.cancel()
+    async with aclosing_client(credentials) as own:
+        watches = [asyncio.ensure_future(follow(own, kind)) for kind in (apps.Deployment, apps.ReplicaSet, core.Pod)]
+        await asyncio.sleep(2.0)
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(RESTART_S)
+        for watch in watches:
+            watch.cancel()
     return counted
 
 
 async def cost_of_a_pod_ms(credentials: Credentials, pid: int) -> float:
     """Processor time of the controllers for one pod more, the median of several."""
-    own = client(credentials)
     costs = []
-    async with asyncio.timeout(TIMEOUT_S):
+    async with aclosing_client(credentials) as own, asyncio.timeout(TIMEOUT_S):
         for number in range(SCALINGS):
             wanted = REPLICAS + number % 2 + 1
             before = memory.cpu_s([pid])[pid]
