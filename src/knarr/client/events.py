@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,8 @@ class EventRecorder:
         self._queue: asyncio.Queue[core.Event] = asyncio.Queue(QUEUE_LIMIT)
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
         self._buckets: OrderedDict[tuple[str, ...], _Bucket] = OrderedDict()
+        #: Shared by recorders of one process that are many: events wait for one another then, and not the work for them.
+        self.turns: asyncio.Semaphore | None = None
 
     def event(self, obj: Any, kind: str, reason: str, message: str, *, field_path: str = "") -> None:
         """Note that something happened to ``obj``. ``kind`` is Normal or Warning, ``reason`` one CamelCase
@@ -107,7 +110,9 @@ class EventRecorder:
     async def run(self) -> None:
         """Write what was recorded, until cancelled."""
         while True:
-            await self._try_to_write(await self._queue.get())
+            event = await self._queue.get()
+            async with self.turns or nullcontext():
+                await self._try_to_write(event)
 
     async def flush(self) -> None:
         """Write what waits now; for whoever is about to end, or has so little to say that ``run`` need not run."""

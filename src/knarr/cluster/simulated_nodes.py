@@ -38,6 +38,8 @@ from knarr.kubelet.server.shared import SharedKubeletServer
 __all__ = ["PodShares", "SimulatedFleet"]
 
 STARTING = 32
+#: Events the fleet writes at once: its nodes have a processor in common, and pods should not wait for what is told of them.
+EVENTS_AT_ONCE = 2
 #: On the bridge's address nobody else listens there.
 KUBELET_PORT = 10250
 SMALL_FLEET = 500
@@ -122,6 +124,7 @@ class SimulatedFleet:
         self._tls = tls
         self._kubelets: dict[str, Kubelet] = {}
         self._servers: dict[str, KubeletServer] = {}
+        self._event_turns = asyncio.Semaphore(EVENTS_AT_ONCE)
         self._factory.informer(core.Node).add_handler(self._node_changed)
 
     async def run(self) -> None:
@@ -179,6 +182,7 @@ class SimulatedFleet:
             machine=simulated_machine(),
             pods=self._shares.of(name),
         )
+        made.recorder.turns = self._event_turns
         return made
 
     def _node_changed(self, event: str, old: core.Node | None, new: core.Node | None) -> None:

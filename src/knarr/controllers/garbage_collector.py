@@ -190,9 +190,14 @@ class GarbageCollector(Controller):
         if node.waits_for_dependents:
             await self._delete_dependents(node)
             return
-        if node.deleting or not node.owners:
+        if node.deleting or not node.owners or self._is_held(node):
             return
         await self._collect(node)
+
+    def _is_held(self, node: Node) -> bool:
+        """Whether all owners are there and none waits for it: so it is with nearly every new object, and nobody need be asked."""
+        owners = [self._nodes.get(reference.uid) for reference in node.owners]
+        return all(owner is not None and not owner.waits_for_dependents for owner in owners)
 
     async def _collect(self, node: Node) -> None:
         """Delete an object whose owners are all gone, or strike the ones that are."""

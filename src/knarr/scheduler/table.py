@@ -57,8 +57,10 @@ class PodLoad:
 
 #: Which pods a count counts; equal keys share one column.
 Matcher = Callable[[core.Pod], bool]
-#: Columns of counted pods kept; beyond this they are made anew when asked for.
-TRACK_LIMIT = 512
+#: A label and its value.
+Pair = tuple[str, str]
+#: What the columns of counted pods may take; beyond this they are made anew when asked for.
+TRACK_LIMIT_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -88,7 +90,10 @@ class NodeTable:
         self._ports: dict[tuple[str, int], dict[int, list[str]]] = {}
         self._images: dict[str, dict[int, int]] = {}
         self._domains: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
-        self._tracked: dict[Hashable, tuple[Matcher, NDArray[np.int64]]] = {}
+        self._tracked: dict[Hashable, tuple[Pair | None, NDArray[np.int64]]] = {}
+        #: The matchers of what is tracked, by a label that all pods they accept have: a pod is shown only to those it could concern.
+        self._matchers: dict[Pair | None, dict[Hashable, Matcher]] = {}
+        self._by_label: dict[Pair, dict[str, tuple[int, core.Pod]]] = {}
         #: Pods that keep others away or draw them near: few, so they are looked through one by one.
         self.choosy: dict[str, tuple[int, core.Pod]] = {}
 
@@ -205,17 +210,29 @@ class NodeTable:
             held = self._domains[key] = (ids, list(numbers))
         return held
 
-    def count_pods(self, key: Hashable, matches: Matcher) -> NDArray[np.int64]:
-        """How many pods on each node ``matches`` accepts; kept up to date under ``key`` from then on."""
+    def count_pods(self, key: Hashable, matches: Matcher, labels: Iterable[Pair] = ()) -> NDArray[np.int64]:
+        """How many pods on each node ``matches`` accepts; kept up to date under ``key`` from then on.
+
+        ``labels`` are some that every pod it accepts has.
+        """
         held = self._tracked.get(key)
         if held is not None and len(held[1]) == self.size:
             return held[1]
+        if held is not None:
+            del self._matchers[held[0]][key]
+        rarest = min(labels, key=lambda pair: len(self._by_label.get(pair, ())), default=None)
         counts = np.zeros(self.size, np.int64)
-        for row in self._index.values():
-            counts[row] = sum(1 for load in self.pods_on(row) if matches(load.pod))
-        if len(self._tracked) >= TRACK_LIMIT:
+        if rarest is None:
+            for row in self._index.values():
+                counts[row] = sum(1 for load in self.pods_on(row) if matches(load.pod))
+        else:
+            for row, pod in self._by_label.get(rarest, {}).values():
+                counts[row] += matches(pod)
+        if (len(self._tracked) + 1) * counts.nbytes > TRACK_LIMIT_BYTES:
             self._tracked.clear()
-        self._tracked[key] = (matches, counts)
+            self._matchers.clear()
+        self._tracked[key] = (rarest, counts)
+        self._matchers.setdefault(rarest, {})[key] = matches
         return counts
 
     def pods_on(self, row: int) -> list[PodLoad]:
@@ -313,9 +330,7 @@ class NodeTable:
             if column is not None:
                 line[column] += sign * value
         line[self._column[PODS]] += sign
-        for matches, counts in self._tracked.values():
-            if row < len(counts) and matches(load.pod):
-                counts[row] += sign
+        self._count_tracked(row, load.pod, sign)
         affinity = load.pod.spec.affinity
         if affinity is not None and (
             affinity.podAffinity is not None or affinity.podAntiAffinity is not None
@@ -326,6 +341,25 @@ class NodeTable:
                 self.choosy.pop(load.pod.metadata.uid, None)
         self.scored[row, 0] += sign * load.scoring[0]
         self.scored[row, 1] += sign * load.scoring[1]
+
+
+    def _count_tracked(self, row: int, pod: core.Pod, sign: int) -> None:
+        self._tell(None, row, pod, sign)
+        uid = pod.metadata.uid
+        for pair in pod.metadata.labels.items():
+            self._tell(pair, row, pod, sign)
+            if sign > 0:
+                self._by_label.setdefault(pair, {})[uid] = (row, pod)
+            elif (held := self._by_label.get(pair)) is not None:
+                held.pop(uid, None)
+                if not held:
+                    del self._by_label[pair]
+
+    def _tell(self, pair: Pair | None, row: int, pod: core.Pod, sign: int) -> None:
+        for key, matches in self._matchers.get(pair, {}).items():
+            counts = self._tracked[key][1]
+            if row < len(counts) and matches(pod):
+                counts[row] += sign
 
 
 def _same(old: core.Node, new: core.Node) -> bool:

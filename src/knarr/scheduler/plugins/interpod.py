@@ -116,7 +116,7 @@ class InterPodAffinity(Plugin):
         def matches(other: core.Pod) -> bool:
             return other.metadata.namespace in namespaces and selector.matches(other.metadata.labels)
 
-        return table.count_pods(key, matches)
+        return table.count_pods(key, matches, selector.exact)
 
     def matches(self, term: core.PodAffinityTerm, owner: core.Pod, pod: core.Pod) -> bool:
         """Whether ``pod`` is one of those that ``owner``'s term speaks of."""

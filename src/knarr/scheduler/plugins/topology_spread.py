@@ -104,7 +104,7 @@ def _selector(constraint: core.TopologySpreadConstraint, pod: core.Pod) -> Label
 
 def _counting(
     namespace: str, selector: LabelSelector
-) -> tuple[tuple[str, str, str], Callable[[core.Pod], bool]]:
+) -> tuple[tuple[str, str, str], Callable[[core.Pod], bool], tuple[tuple[str, str], ...]]:
     """A count of the namespace's matching pods; those on their way out do not count."""
 
     def matches(pod: core.Pod) -> bool:
@@ -114,7 +114,7 @@ def _counting(
             and selector.matches(pod.metadata.labels)
         )
 
-    return ("spread", namespace, str(selector)), matches
+    return ("spread", namespace, str(selector)), matches, selector.exact
 
 
 def _by_domain(
