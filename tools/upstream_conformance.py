@@ -1,9 +1,10 @@
-"""Upstream's own conformance tests against Knarr: ``python tools/upstream_conformance.py BINARIES [--focus REGEX] [--parallel N]``.
+"""Upstream's own conformance tests against Knarr: ``python tools/upstream_conformance.py BINARIES --modules DIRECTORY [--focus REGEX]``.
 
 BINARIES is a directory with ``e2e.test`` and the programs of the tests' images, built from upstream's modules as
 ``tools/upstream/README.md`` says. The tests want images from a registry; these are made here under the same names, from those
 programs and from Debian's packages, and loaded into every node. A cluster of two nodes is started for the run and erased
-after it. What failed is printed, and kept as JUnit in ``--report``.
+after it. Those tests that may run beside others do, ``--parallel`` at a time; the others follow one by one. What failed is printed, and
+kept as JUnit in ``--report``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ E2E_IMAGES = "registry.k8s.io/e2e-test-images"
 PACKAGES = "bash,curl,bind9-dnsutils,netcat-openbsd,iproute2,nginx-light,procps,perl-base"
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 TIMEOUT = "3h"
+#: Marks the tests that want the cluster for themselves.
+ALONE = r"\[Serial\]"
 
 
 def debian(target: Path) -> Path:
@@ -133,9 +136,10 @@ def main() -> None:
     parser.add_argument("binaries", type=Path)
     parser.add_argument("--modules", type=Path, required=True, help="upstream's main module as the Go tool unpacked it")
     parser.add_argument("--focus", default=r"\[Conformance\]")
-    parser.add_argument("--skip", default="")
+    parser.add_argument("--skip", default="nothing")
+    parser.add_argument("--parallel", type=int, default=6, help="how many tests at once, of those that allow it")
     parser.add_argument("--base", type=Path, default=Path("conformance-base.tar"), help="where the images' file system is kept")
-    parser.add_argument("--report", type=Path, default=Path("conformance.xml"))
+    parser.add_argument("--report", type=Path, default=Path("conformance"), help="directory for what the tests write")
     options = parser.parse_args()
     binaries = options.binaries.resolve()
     with tempfile.TemporaryDirectory() as scratch:
@@ -145,22 +149,28 @@ def main() -> None:
         kubeconfig = directory / "kubeconfig"
         with cluster("conformance", [archive, pause_archive(directory)], kubeconfig=kubeconfig):
             archive.unlink()
-            command = [
-                str(binaries / "e2e.test"),
-                f"--kubeconfig={kubeconfig}",
-                "--provider=local",
-                f"--ginkgo.focus={options.focus}",
-                f"--ginkgo.skip={options.skip}",
-                f"--ginkgo.timeout={TIMEOUT}",
-                "--ginkgo.no-color",
-                f"--ginkgo.junit-report={options.report.resolve()}",
-                f"--report-dir={directory}",
+            reports = [
+                suite(binaries, kubeconfig, options.report.resolve() / "parallel", options, skip=ALONE, at_once=options.parallel),
+                suite(binaries, kubeconfig, options.report.resolve() / "serial", options, focus=ALONE, at_once=1),
             ]
-            subprocess.run(command, check=False)
-    found = list(failures(options.report))
+    found = [each for report in reports for each in failures(report)]
     for name, text in found:
         print(f"FAILED {name}\n    {text}")
     sys.exit(bool(found))
+
+
+def suite(
+    binaries: Path, kubeconfig: Path, directory: Path, options: argparse.Namespace, *, at_once: int, skip: str = "", focus: str = ""
+) -> Path:
+    """Run one part of the tests; returns its report."""
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [str(binaries / "ginkgo"), f"-procs={at_once}", f"-timeout={TIMEOUT}", "-no-color", "--silence-skips"]
+    command += [f"-focus={options.focus}.*{focus}|{focus}.*{options.focus}" if focus else f"-focus={options.focus}"]
+    command += [f"-skip={options.skip}|{skip}" if skip else f"-skip={options.skip}"]
+    command += [f"-output-dir={directory}", "--junit-report=junit.xml", str(binaries / "e2e.test"), "--"]
+    command += [f"--kubeconfig={kubeconfig}", "--provider=local", f"--report-dir={directory}"]
+    subprocess.run(command, check=False, cwd=directory)
+    return directory / "junit.xml"
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ from knarr.kubelet.server.shared import SharedKubeletServer
 __all__ = ["PodShares", "SimulatedFleet"]
 
 STARTING = 32
-#: Events the fleet writes at once: its nodes have a processor in common, and pods should not wait for what is told of them.
-EVENTS_AT_ONCE = 2
+#: What the fleet writes at once, its nodes having a processor in common: statuses, so that those of a storm are written once and not
+#: step by step; events, so that pods need not wait for what is told of them.
+STATUSES_AT_ONCE, EVENTS_AT_ONCE = 8, 2
 #: On the bridge's address nobody else listens there.
 KUBELET_PORT = 10250
 SMALL_FLEET = 500
@@ -125,6 +126,7 @@ class SimulatedFleet:
         self._kubelets: dict[str, Kubelet] = {}
         self._servers: dict[str, KubeletServer] = {}
         self._event_turns = asyncio.Semaphore(EVENTS_AT_ONCE)
+        self._status_turns = asyncio.Semaphore(STATUSES_AT_ONCE)
         self._factory.informer(core.Node).add_handler(self._node_changed)
 
     async def run(self) -> None:
@@ -183,6 +185,7 @@ class SimulatedFleet:
             pods=self._shares.of(name),
         )
         made.recorder.turns = self._event_turns
+        made.statuses.turns = self._status_turns
         return made
 
     def _node_changed(self, event: str, old: core.Node | None, new: core.Node | None) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from knarr.api import codec
@@ -47,6 +48,8 @@ class StatusManager:
         self._written: dict[str, core.Pod] = {}
         self._pods: dict[str, core.Pod] = {}
         self._finished: set[str] = set()
+        #: Shared by kubelets of one process that are many. What waits for its turn is written once, as it then is.
+        self.turns: asyncio.Semaphore | None = None
 
     def get(self, uid: str) -> core.PodStatus | None:
         """The last status set."""
@@ -92,7 +95,8 @@ class StatusManager:
         while True:
             uid = await self._queue.get()
             try:
-                await self._write(uid)
+                async with self.turns or nullcontext():
+                    await self._write(uid)
                 self._queue.forget(uid)
             except (StatusError, TransportError) as error:
                 log.warning("pod status not written", uid=uid, error=error)

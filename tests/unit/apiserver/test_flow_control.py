@@ -29,7 +29,7 @@ USERS = ("system:authenticated",)
         ("x", USERS, "GET", "/healthz/etcd", "global-default"),
         ("system:kube-scheduler", USERS, "PUT", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/s", "system-leader-election"),
         ("system:kube-scheduler", USERS, "GET", "/api/v1/pods", "kube-scheduler"),
-        ("system:kube-controller-manager", USERS, "PUT", "/api/v1/namespaces/a/endpoints/e", "endpoint-controller"),
+        ("system:kube-controller-manager", USERS, "PUT", "/api/v1/namespaces/a/endpoints/e", "kube-controller-manager"),
         ("system:kube-controller-manager", USERS, "POST", "/api/v1/namespaces/a/pods", "kube-controller-manager"),
         ("system:node:n", ("system:nodes", *USERS), "PATCH", "/api/v1/nodes/n/status", "system-node-high"),
         ("system:node:n", ("system:nodes", *USERS), "GET", "/api/v1/pods", "system-nodes"),

@@ -56,7 +56,8 @@ _LINKS = {
 #: What stands in these is text, whatever it looks like.
 _TEXT_ONLY = (b"iframe", b"noembed", b"noframes", b"noscript", b"script", b"style", b"textarea", b"title", b"xmp")
 
-_URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*+):)?+(?://([^/?#]*+))?+(?=/)")
+# Python before 3.11.4 loses groups inside possessive repetitions, so these are none.
+_URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*+):)?(?://([^/?#]*+)|(?!//))(?=/)")
 
 _SPACE = rb"[ \n\r\t\f]"
 _ATTRIBUTE_TEXT = rb"""
