@@ -40,7 +40,7 @@ __all__ = ["PodShares", "SimulatedFleet"]
 STARTING = 32
 #: What the fleet writes at once, its nodes having a processor in common: statuses, so that those of a storm are written once and not
 #: step by step; events, so that pods need not wait for what is told of them.
-STATUSES_AT_ONCE, EVENTS_AT_ONCE = 8, 2
+STATUSES_AT_ONCE, EVENTS_AT_ONCE = 4, 1
 #: On the bridge's address nobody else listens there.
 KUBELET_PORT = 10250
 SMALL_FLEET = 500
