@@ -89,7 +89,7 @@ class Upstream:
                     process.kill()
                     process.wait()
 
-    def _start_all(self) -> None:
+    def _start_api_server(self) -> None:
         client, peer = f"http://{HOST}:{self._etcd}", f"http://{HOST}:{self._etcd_peer}"
         self._start(
             "etcd",
@@ -120,7 +120,11 @@ class Upstream:
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--authorization-mode=Node,RBAC",
         )
+
+    def _start_all(self) -> None:
+        self._start_api_server()
         self._wait()
+        accounts = self._pki.path("sa.key")
         manager = self._identity("controller-manager", "system:kube-controller-manager")
         scheduler = self._identity("scheduler", "system:kube-scheduler")
         self._start(

@@ -202,3 +202,14 @@ def test_after_a_restart_a_volume_is_given_back_as_soon_as_its_pod_is_gone(knarr
             assert await attached_to(cluster) == ["node-1"] and await ready(cluster, "app")
 
     knarr_cluster.run(scenario)
+
+
+def test_an_attachment_that_somebody_else_made_is_left_alone(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        wish = storage.VolumeAttachment(metadata=meta.ObjectMeta(name="by-hand"))
+        wish.spec.attacher, wish.spec.nodeName, wish.spec.source.persistentVolumeName = "driver.example.org", "node-1", "nothing"
+        await cluster.client.create(wish)
+        await cluster.sleep(60)
+        assert await cluster.exists(storage.VolumeAttachment, "by-hand")
+
+    knarr_cluster.run(scenario)

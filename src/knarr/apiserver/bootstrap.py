@@ -29,6 +29,7 @@ from knarr.kit.tasks import all_done
 
 log = get_logger("bootstrap")
 
+TOKEN_TRACKING = "kube-apiserver-legacy-service-account-token-tracking"
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 #: Finds the registry of a type.
@@ -49,6 +50,10 @@ async def bootstrap(
         await _ensure(registries, ctx, core.Namespace(metadata=meta.ObjectMeta(name=name)))
     # Side by side, so that the store takes them to disk together.
     await all_done(_ensure(registries, ctx, obj) for obj in _objects(service_cidr))
+    # Whoever cleans up old tokens asks since when their use has been noted down.
+    tracking = meta.ObjectMeta(name=TOKEN_TRACKING, namespace="kube-system")
+    since = {"since": f"{ctx.clock.now():%Y-%m-%d}"}
+    await _ensure(registries, ctx, core.ConfigMap(metadata=tracking, data=since))
     await _ensure(registries, ctx, _kubernetes_service(service_address))
     if ipaddress.ip_address(api_address).is_loopback:
         # No pod could reach it there, and an endpoint may not be a loopback address.

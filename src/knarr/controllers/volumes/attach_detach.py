@@ -94,7 +94,8 @@ class AttachDetachController(Controller):
     async def reconcile(self, key: Key) -> None:
         name = key[1]
         node = self._nodes.get("", name)
-        held = {each.spec.source.persistentVolumeName: each for each in self._attachments.by_index(BY_NODE, name)}
+        ours = [each for each in self._attachments.by_index(BY_NODE, name) if attaching.is_ours(each)]
+        held = {each.spec.source.persistentVolumeName: each for each in ours}
         wanted: dict[str, attaching.Use] = {}
         if node is not None and attaching.is_managed(node):
             wanted = attaching.wanted_on(self._pods.by_index(BY_NODE, name), self._volume_for, self._is_attachable)

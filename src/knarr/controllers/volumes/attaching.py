@@ -5,6 +5,7 @@ Upstream's counterparts are the desired and actual states of ``pkg/controller/vo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from knarr.api.storage.attachment import attachment_name, unique_name
 from knarr.controllers.pod_gc import OUT_OF_SERVICE
 
 MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
+OUR_NAME = re.compile(r"csi-[0-9a-f]{64}")
 #: How long a node that no longer answers is waited for to unmount.
 UNMOUNT_TIMEOUT_S = 360.0
 
@@ -70,6 +72,11 @@ def is_exclusive(volume: core.PersistentVolume) -> bool:
 
 def is_managed(node: core.Node) -> bool:
     return node.metadata.annotations.get(MANAGED) == "true"
+
+
+def is_ours(attachment: storage.VolumeAttachment) -> bool:
+    """Whether it is one that this controller makes: what somebody else has made under another name is left alone."""
+    return OUR_NAME.fullmatch(attachment.metadata.name) is not None
 
 
 def may_detach(node: core.Node | None, volume: core.PersistentVolume, *, waited_s: float) -> bool:
