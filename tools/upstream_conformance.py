@@ -63,9 +63,8 @@ def busybox_layer() -> bytes:
     program = shutil.which("busybox")
     assert program is not None, "`knarr setup` installs busybox"
     applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    own = "usr/local/bin"
-    files = [File(f"{own}/busybox", Path(program).read_bytes(), 0o755), File("usr/bin/sh", link="bash", mode=0o777)]
-    links = [File(f"{own}/{name}", link="busybox", mode=0o777) for name in applets if name not in ("busybox", "sh", "ash")]
+    files = [File("usr/bin/busybox", Path(program).read_bytes(), 0o755), File("usr/bin/sh", link="bash", mode=0o777)]
+    links = [File(f"usr/bin/{name}", link="busybox", mode=0o777) for name in applets if name not in ("busybox", "sh", "ash")]
     return layer_tar([*files, *links])
 
 

@@ -249,3 +249,21 @@ def test_servers_behind_are_told_whom_to_believe(knarr_cluster: ClusterRunner) -
         assert status == 200 and found["kind"] == "ConfigMap"
 
     knarr_cluster.run(scenario, **API_ONLY)
+
+
+def test_a_change_of_its_priority_does_not_interrupt_the_server_behind(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await register(cluster)
+        await becomes(cluster, "Passed")
+        body = {"spec": {"versionPriority": 400}}
+        answer = await cluster.client.raw(
+            "PATCH",
+            f"/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.{GROUP}",
+            body=json.dumps(body).encode(),
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+        assert answer.status == 200
+        status, _ = await send(cluster, "GET", f"/apis/{GROUP}/v1alpha1/namespaces/default/flunders")
+        assert status == 200
+
+    knarr_cluster.run(scenario, **API_ONLY, backends=behind())

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from knarr.api.apiregistration import v1 as apiregistration
+from knarr.api.conditions import is_true
 from knarr.api.errors import StatusError
 from knarr.apiserver.aggregation.availability import LOCAL, Availability
 from knarr.apiserver.aggregation.backends import BackendFailure, Backends
@@ -148,11 +149,11 @@ class Aggregator:
                 continue
             key = (spec.group, spec.version)
             held = self._remote.get(key)
-            if held is None or held.api_service.spec != spec:
-                found[key] = RemoteVersion(api_service)
-            else:
-                held.api_service = api_service
-                found[key] = held
+            if held is None:
+                held = RemoteVersion(api_service, available=is_true(api_service.status.conditions, "Available"))
+            # A change, of its priority or even of its service, does not make it unavailable: the next look at it tells.
+            held.api_service = api_service
+            found[key] = held
         before, self._remote = self._remote, found
         if before.keys() != found.keys():
             self._changed()
