@@ -39,6 +39,17 @@ def test_an_object_without_ties_goes_at_once() -> None:
     assert decide(GRACEFUL, pod(), options(gracePeriodSeconds=0), now=NOW).remove
 
 
+def test_who_asks_for_time_gets_it_also_for_a_pod_that_wants_none() -> None:
+    hasty = pod()
+    hasty.spec.terminationGracePeriodSeconds = 0
+    assert decide(GRACEFUL, hasty, options(), now=NOW).remove
+    marked = decide(GRACEFUL, hasty, options(gracePeriodSeconds=60), now=NOW).updated
+    assert marked is not None and marked.metadata.deletionGracePeriodSeconds == 60
+    ended = pod()
+    ended.status.phase = "Succeeded"
+    assert decide(GRACEFUL, ended, options(gracePeriodSeconds=60), now=NOW).remove
+
+
 def test_a_running_pod_is_marked_for_when_its_time_is_over() -> None:
     marked = decide(GRACEFUL, pod(), options(), now=NOW).updated
     assert marked is not None

@@ -118,7 +118,7 @@ def _grace_s(strategy: Strategy, obj: Any, options: meta.DeleteOptions) -> int:
     if strategy.graceful is None:
         return 0
     own = strategy.graceful(obj)
-    if own == 0:
+    if own is None:
         return 0
     asked = options.gracePeriodSeconds
     if asked is None:

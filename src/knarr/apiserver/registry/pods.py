@@ -41,10 +41,10 @@ class Pods(Strategy):
         return changed
 
 
-def grace_period_s(pod: core.Pod) -> int:
-    """How long the pod itself wants to end in. A pod that is on no node, or has ended, needs no time."""
+def grace_period_s(pod: core.Pod) -> int | None:
+    """How long the pod itself wants to end in. A pod that is on no node, or has ended, needs no time, whatever is asked for: None."""
     if not pod.spec.nodeName or pod.status.phase in ("Succeeded", "Failed"):
-        return 0
+        return None
     own = pod.spec.terminationGracePeriodSeconds
     if own is None:
         return DEFAULT_GRACE_S

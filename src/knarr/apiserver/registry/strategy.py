@@ -89,8 +89,10 @@ class Strategy:
     create_on_update: bool = False
     returns_deleted: bool = False
     default_orphan: bool = False
-    graceful: Callable[[Any], int] | None = None
-    """The grace period in seconds an object asks for by itself; None where deletion is immediate."""
+    graceful: Callable[[Any], int | None] | None = None
+    """The grace period in seconds an object asks for by itself, None for one that gets none; no function where deletion is always
+    immediate.
+    """
 
     def prepare_create(self, ctx: Context, obj: Any) -> None:
         """Before validation: drop what a creator may not set, add what the server sets."""
