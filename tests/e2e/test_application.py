@@ -64,7 +64,8 @@ def test_the_example_answers_from_the_host_and_by_name_from_a_pod(space: Space) 
     assert "Hello from pod hello-" in eventually(lambda: fetch(space.service_url("hello")), 10)
     said = space.kubectl(
         *("run", "visitor", "--rm", "-i", "--image=busybox:1.36", "--restart=Never", "--quiet", "--"),
-        *("wget", "-qO-", f"http://hello.{space.name}.svc.cluster.local"),
+        # What it says before kubectl has attached is not said again.
+        *("sh", "-c", f"sleep 1; wget -qO- http://hello.{space.name}.svc.cluster.local"),
     )
     assert "Hello from pod hello-" in said
 
