@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import socket
-import ssl
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from bench.report import ROWS_FILE, fresh_cluster
 from knarr.client import kubeconfig
+from knarr.client.kubeconfig import Credentials
 from knarr.cluster.pki import Pki
 
 HOST = "127.0.0.1"
@@ -56,17 +56,14 @@ class Upstream:
     def _identity(self, file: str, user: str, *, groups: tuple[str, ...] = ()) -> Path:
         self._pki.ensure_ca()
         certificate, key = self._pki.ensure(file, user, groups=groups)
+        credentials = Credentials(
+            f"https://{HOST}:{self._port}",
+            ca_pem=self._pki.ca_pem,
+            certificate_pem=certificate.read_bytes(),
+            key_pem=key.read_bytes(),
+        )
         path = self._directory / f"{file}.kubeconfig"
-        cluster = {"server": f"https://{HOST}:{self._port}", "certificate-authority": str(self._pki.path("ca.crt"))}
-        content = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "upstream", "cluster": cluster}],
-            "users": [{"name": file, "user": {"client-certificate": str(certificate), "client-key": str(key)}}],
-            "contexts": [{"name": "upstream", "context": {"cluster": "upstream", "user": file}}],
-            "current-context": "upstream",
-        }
-        path.write_text(json.dumps(content))
+        kubeconfig.write(path, kubeconfig.render("upstream", credentials))
         return path
 
     def _start(self, name: str, program: str, *flags: str) -> None:
@@ -148,7 +145,6 @@ class Upstream:
     def _wait(self) -> None:
         credentials = kubeconfig.load([self.kubeconfig])
         tls = kubeconfig.tls_context(credentials)
-        assert isinstance(tls, ssl.SSLContext)
         deadline_s = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline_s:
             try:

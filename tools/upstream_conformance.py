@@ -19,9 +19,10 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from knarr.cluster.images import File, ImageBuild, layer_tar, write_archive
+from knarr.cluster.images import File, ImageBuild, built_in_images, layer_tar, write_archive
 
 E2E_IMAGES = "registry.k8s.io/e2e-test-images"
 #: What the tests call inside containers.
@@ -73,6 +74,7 @@ def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
     agnhost: list[bytes | Path] = [base, agnhost_layer(binaries, modules)]
     names = [f"{E2E_IMAGES}/agnhost:{version}" for version in ("2.63.0", "2.55", "2.53")]
     yield ImageBuild(names, agnhost, entrypoint=["/agnhost"], command=["pause"], environment=path)
+    yield replace(built_in_images()[0], names=["registry.k8s.io/pause:3.10.2"])
     names = [f"{E2E_IMAGES}/busybox:{version}" for version in ("1.37.0-1", "1.36.1-1")]
     yield ImageBuild(names, [base, busybox_layer()], command=["sh"], environment=path)
     names = [f"{E2E_IMAGES}/nginx:{version}" for version in ("1.15-4", "1.27-0")]
@@ -98,26 +100,16 @@ def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
     yield ImageBuild(["registry.k8s.io/etcd:3.6.8-0"], [base, program], environment=path)
 
 
-def pause_archive(directory: Path) -> Path:
-    from knarr.cluster.images import built_in_images
-
-    pause = built_in_images()[0]
-    target = directory / "pause.tar"
-    write_archive(target, [ImageBuild(["registry.k8s.io/pause:3.10.2"], pause.layers, pause.entrypoint, user=pause.user)])
-    return target
-
-
 def knarr(*words: str, environment: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-m", "knarr.cli.main", *words], check=True, env=environment)
 
 
 @contextmanager
-def cluster(name: str, archives: list[Path], *, kubeconfig: Path) -> Iterator[None]:
+def cluster(name: str, archive: Path, *, kubeconfig: Path) -> Iterator[None]:
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     try:
         knarr("up", name, "--nodes", "2", environment=environment)
-        for archive in archives:
-            knarr("image", "load", str(archive), "--cluster", name, environment=environment)
+        knarr("image", "load", str(archive), "--cluster", name, environment=environment)
         yield
     finally:
         knarr("delete", name, environment=environment)
@@ -146,7 +138,7 @@ def main() -> None:
         archive = directory / "images.tar"
         write_archive(archive, images(binaries, options.modules, debian(options.base.resolve())))
         kubeconfig = directory / "kubeconfig"
-        with cluster("conformance", [archive, pause_archive(directory)], kubeconfig=kubeconfig):
+        with cluster("conformance", archive, kubeconfig=kubeconfig):
             archive.unlink()
             reports = [
                 suite(binaries, kubeconfig, options.report.resolve() / "parallel", options, skip=ALONE, at_once=options.parallel),

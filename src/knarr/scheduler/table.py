@@ -91,8 +91,8 @@ class NodeTable:
         self._images: dict[str, dict[int, int]] = {}
         self._domains: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
         self._tracked: dict[Hashable, tuple[Pair | None, NDArray[np.int64]]] = {}
-        #: The matchers of what is tracked, by a label that all pods they accept have: a pod is shown only to those it could concern.
-        self._matchers: dict[Pair | None, dict[Hashable, Matcher]] = {}
+        #: What is tracked, by a label that all pods it counts have: a pod is shown only to those it could concern.
+        self._matchers: dict[Pair | None, dict[Hashable, tuple[Matcher, NDArray[np.int64]]]] = {}
         self._by_label: dict[Pair, dict[str, tuple[int, core.Pod]]] = {}
         #: Pods that keep others away or draw them near: few, so they are looked through one by one.
         self.choosy: dict[str, tuple[int, core.Pod]] = {}
@@ -232,7 +232,7 @@ class NodeTable:
             self._tracked.clear()
             self._matchers.clear()
         self._tracked[key] = (rarest, counts)
-        self._matchers.setdefault(rarest, {})[key] = matches
+        self._matchers.setdefault(rarest, {})[key] = (matches, counts)
         return counts
 
     def pods_on(self, row: int) -> list[PodLoad]:
@@ -356,8 +356,7 @@ class NodeTable:
                     del self._by_label[pair]
 
     def _tell(self, pair: Pair | None, row: int, pod: core.Pod, sign: int) -> None:
-        for key, matches in self._matchers.get(pair, {}).items():
-            counts = self._tracked[key][1]
+        for matches, counts in self._matchers.get(pair, {}).values():
             if row < len(counts) and matches(pod):
                 counts[row] += sign
 
