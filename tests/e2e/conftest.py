@@ -45,11 +45,21 @@ def three(_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield one
 
 
-@pytest.fixture
-def space(cluster: Cluster) -> Iterator[Space]:
-    """A namespace in the shared cluster."""
+def _space_of(cluster: Cluster) -> Iterator[Space]:
     one = cluster.space()
     try:
         yield one
     finally:
         one.erase()
+
+
+@pytest.fixture
+def space(cluster: Cluster) -> Iterator[Space]:
+    """A namespace in the shared cluster."""
+    yield from _space_of(cluster)
+
+
+@pytest.fixture
+def wide(three: Cluster) -> Iterator[Space]:
+    """A namespace in the cluster of three nodes."""
+    yield from _space_of(three)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_cluster import Cluster, Space, eventually, running
+from e2e_cluster import Space, eventually, running
 
 pytestmark = pytest.mark.e2e
 
@@ -57,15 +56,6 @@ spec:
     image: busybox:1.36
     command: [sh, -c, "dd if=/dev/zero of=/dev/shm/held bs=1M count=40 2>/dev/null; sleep 1000"]
 """
-
-
-@pytest.fixture
-def wide(three: Cluster) -> Iterator[Space]:
-    one = three.space()
-    try:
-        yield one
-    finally:
-        one.erase()
 
 
 def rows(text: str) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from e2e_cluster import Cluster, Space, eventually, fetch, is_ready, kill_container
@@ -85,15 +84,6 @@ def test_a_container_over_its_memory_limit_is_ended_as_such(space: Space) -> Non
     eventually(ended, 30)
     terminated = space.get("pod", "hungry")["status"]["containerStatuses"][0]["state"]["terminated"]
     assert terminated["reason"] in ("OOMKilled", "Error") and terminated["exitCode"] != 0
-
-
-@pytest.fixture
-def wide(three: Cluster) -> Iterator[Space]:
-    one = three.space()
-    try:
-        yield one
-    finally:
-        one.erase()
 
 
 IMPATIENT = [

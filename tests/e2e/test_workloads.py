@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from e2e_cluster import Cluster, Space, eventually
+from e2e_cluster import Space, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -59,15 +57,6 @@ spec:
         command: [sh, -c, "mkdir /w; hostname > /w/index.html; httpd -f -p 80 -h /w"]
         readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}
 """
-
-
-@pytest.fixture
-def wide(three: Cluster) -> Iterator[Space]:
-    one = three.space()
-    try:
-        yield one
-    finally:
-        one.erase()
 
 
 def test_a_job_runs_to_its_end(space: Space) -> None:
