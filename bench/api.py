@@ -50,7 +50,7 @@ def pod(number: int) -> bytes:
     return json.dumps(content).encode()
 
 
-async def _drive(credentials: Credentials, requests: Iterator[bytes], connections: int, wanted: int) -> list[float]:
+async def drive(credentials: Credentials, requests: Iterator[bytes], connections: int, wanted: int) -> list[float]:
     """Send all requests; returns when the first began, when the last ended, and each one's seconds."""
     took: list[float] = []
 
@@ -70,7 +70,7 @@ async def _drive(credentials: Credentials, requests: Iterator[bytes], connection
 def create_share(credentials: Credentials, processes: int, index: int, pods: int) -> list[float]:
     requests = (request_bytes(credentials, "POST", PODS, pod(number)) for number in range(index, pods, processes))
     # Made beforehand: encoding is not the server's work.
-    return uvloop.run(_drive(credentials, iter(list(requests)), CONNECTIONS // processes, 201))
+    return uvloop.run(drive(credentials, iter(list(requests)), CONNECTIONS // processes, 201))
 
 
 def delete_share(credentials: Credentials, processes: int, index: int, pods: int) -> list[float]:
@@ -78,13 +78,13 @@ def delete_share(credentials: Credentials, processes: int, index: int, pods: int
     requests = (
         request_bytes(credentials, "DELETE", f"{PODS}/pod-{number}", body) for number in range(index, pods, processes)
     )
-    return uvloop.run(_drive(credentials, requests, CONNECTIONS // processes, 200))
+    return uvloop.run(drive(credentials, requests, CONNECTIONS // processes, 200))
 
 
 def get_share(credentials: Credentials, processes: int, index: int, reads: int) -> list[float]:
     one = request_bytes(credentials, "GET", f"{PODS}/pod-{index}")
     requests = (one for _ in range(reads // processes))
-    return uvloop.run(_drive(credentials, requests, CONNECTIONS // processes, 200))
+    return uvloop.run(drive(credentials, requests, CONNECTIONS // processes, 200))
 
 
 Share = Callable[[Credentials, int, int, int], list[float]]
@@ -150,14 +150,14 @@ def _gets_for(credentials: Credentials, seconds: float) -> list[float]:
     return uvloop.run(run())
 
 
-async def prepare(credentials: Credentials) -> None:
-    body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).encode()
+async def prepare(credentials: Credentials, namespace: str = NAMESPACE) -> None:
+    body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}).encode()
     # Without it no pod is admitted; a controller would make it, if there is one.
     account = b'{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}'
     async with wires(credentials, 1) as (wire,):
         await wire.send(request_bytes(credentials, "POST", "/api/v1/namespaces", body))
         await wire.send(
-            request_bytes(credentials, "POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", account)
+            request_bytes(credentials, "POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
         )
 
 

@@ -17,14 +17,13 @@ import re
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 
 import uvloop
 
 from bench import api, memory
 from bench.report import arguments, client, fresh_cluster, measured_cluster, table
-from bench.wire import Wire, request_bytes, wires
+from bench.wire import request_bytes
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
 from knarr.client import kubeconfig
@@ -63,15 +62,8 @@ def deployment(number: int) -> bytes:
 
 
 async def post_all(credentials: Credentials, path: str, bodies: Iterable[bytes]) -> None:
-    requests = iter([request_bytes(credentials, "POST", path, body) for body in bodies])
-
-    async def caller(wire: Wire) -> None:
-        for request in requests:
-            status, _ = await wire.send(request)
-            assert status == 201, f"expected 201, got {status}"
-
-    async with wires(credentials, CONNECTIONS) as opened:
-        await asyncio.gather(*map(caller, opened))
+    requests = [request_bytes(credentials, "POST", path, body) for body in bodies]
+    await api.drive(credentials, iter(requests), CONNECTIONS, 201)
 
 
 async def until_available(own: Client, count: int) -> None:
@@ -83,25 +75,8 @@ async def until_available(own: Client, count: int) -> None:
                 return
 
 
-@asynccontextmanager
-async def aclosing_client(credentials: Credentials) -> AsyncIterator[Client]:
-    own = client(credentials)
-    try:
-        yield own
-    finally:
-        await own.close()
-
-
-async def prepare(credentials: Credentials) -> None:
-    body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).encode()
-    async with wires(credentials, 1) as (wire,):
-        await wire.send(request_bytes(credentials, "POST", "/api/v1/namespaces", body))
-    # The account that pods need is there a moment later.
-    await asyncio.sleep(1.0)
-
-
 async def roll_out(credentials: Credentials, count: int) -> float:
-    async with aclosing_client(credentials) as own, asyncio.timeout(TIMEOUT_S):
+    async with client(credentials) as own, asyncio.timeout(TIMEOUT_S):
         watching = asyncio.ensure_future(until_available(own, count))
         await asyncio.sleep(0.2)
         started_s = time.monotonic()
@@ -121,7 +96,7 @@ async def writes_after_restart(credentials: Credentials, pid: int) -> int:
         async for _ in own.watch(kind, namespace=NAMESPACE, resource_version=held.resource_version):
             counted += 1
 
-    async with aclosing_client(credentials) as own:
+    async with client(credentials) as own:
         watches = [asyncio.ensure_future(follow(own, kind)) for kind in (apps.Deployment, apps.ReplicaSet, core.Pod)]
         await asyncio.sleep(2.0)
         os.kill(pid, signal.SIGKILL)
@@ -134,7 +109,7 @@ async def writes_after_restart(credentials: Credentials, pid: int) -> int:
 async def cost_of_a_pod_ms(credentials: Credentials, pid: int) -> float:
     """Processor time of the controllers for one pod more, the median of several."""
     costs = []
-    async with aclosing_client(credentials) as own, asyncio.timeout(TIMEOUT_S):
+    async with client(credentials) as own, asyncio.timeout(TIMEOUT_S):
         for number in range(SCALINGS):
             wanted = REPLICAS + number % 2 + 1
             before = memory.cpu_s([pid])[pid]
@@ -159,7 +134,7 @@ def controllers_of(name: str) -> int:
 def our_own(deployments: int, bystanders: list[int]) -> None:
     with fresh_cluster("--simulated-nodes", str(SIMULATED_NODES)) as (name, path):
         credentials = kubeconfig.load([path])
-        uvloop.run(prepare(credentials))
+        uvloop.run(api.prepare(credentials, NAMESPACE))
         rows = [(f"{deployments} Deployments of {REPLICAS} Available", [uvloop.run(roll_out(credentials, deployments))], "s")]
         written = uvloop.run(writes_after_restart(credentials, controllers_of(name)))
         rows.append(("writes after a start of the controllers", [float(written)], ""))
@@ -183,7 +158,7 @@ def main() -> None:
         our_own(options.deployments, options.bystanders)
         return
     with measured_cluster(options) as credentials:
-        uvloop.run(prepare(credentials))
+        uvloop.run(api.prepare(credentials, NAMESPACE))
         took_s = uvloop.run(roll_out(credentials, options.deployments))
     table("controllers", [(f"{options.deployments} Deployments of {REPLICAS} Available", [took_s], "s")])
 

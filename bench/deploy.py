@@ -83,15 +83,12 @@ async def main() -> None:
     parser.add_argument("--image", default="busybox:1.36", help="an image with a shell")
     options = parser.parse_args()
     with measured_cluster(options) as credentials:
-        api = client(credentials)
-        try:
+        async with client(credentials) as api:
             await asyncio.sleep(2.0)
             runs = []
             for _ in range(options.runs):
                 runs.append(await run_once(api, options.image))
                 await asyncio.sleep(2.0)
-        finally:
-            await api.close()
     rows = [
         ("one-pod Deployment: apply to Ready", [run[0] for run in runs], "s"),
         ("29 more pods: scale to Ready", [run[1] for run in runs], "s"),

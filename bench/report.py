@@ -11,8 +11,8 @@ import string
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from knarr.client import kubeconfig
@@ -48,9 +48,13 @@ def table(title: str, rows: Sequence[tuple[str, Sequence[float], str]]) -> None:
             file.write("".join(f"{line}\n" for line in lines))
 
 
-def client(credentials: Credentials) -> Client:
-    """To be called in a running event loop."""
-    return Client(kubeconfig.transport(credentials), user_agent="bench")
+@asynccontextmanager
+async def client(credentials: Credentials) -> AsyncIterator[Client]:
+    own = Client(kubeconfig.transport(credentials), user_agent="bench")
+    try:
+        yield own
+    finally:
+        await own.close()
 
 
 def knarr(*words: str, environment: dict[str, str]) -> subprocess.Popen[str]:

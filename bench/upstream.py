@@ -67,14 +67,13 @@ class Upstream:
         return path
 
     def _start(self, name: str, program: str, *flags: str) -> None:
-        log = (self._directory / f"{name}.log").open("wb")
-        self.processes[name] = subprocess.Popen([program, *flags], stdout=log, stderr=log, cwd=self._directory)
+        with (self._directory / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen([program, *flags], stdout=log, stderr=log, cwd=self._directory)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         try:
             self._start_all()
-            self._wait()
             yield
         finally:
             # One after the other, as they stand on each other.

@@ -87,17 +87,14 @@ async def lacking(api: Client) -> list[str]:
 
 
 async def check(plane: OnKnarr) -> list[str]:
-    api = client(kubeconfig.load([plane.kubeconfig]))
     left: list[str] = []
-    try:
+    async with client(kubeconfig.load([plane.kubeconfig])) as api:
         await prepare(api)
         for _ in range(LOOKS):
             left = await lacking(api)
             if not left:
                 break
             await asyncio.sleep(PAUSE_S)
-    finally:
-        await api.close()
     return left or plane.refused()
 
 

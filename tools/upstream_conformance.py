@@ -19,10 +19,17 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from knarr.cluster.images import File, ImageBuild, built_in_images, layer_tar, write_archive
+from knarr.cluster.images import (
+    PROGRAM_PATH,
+    File,
+    ImageBuild,
+    busybox,
+    layer_tar,
+    pause_image,
+    write_archive,
+)
 
 E2E_IMAGES = "registry.k8s.io/e2e-test-images"
 #: What the tests call inside containers.
@@ -61,20 +68,18 @@ def agnhost_layer(binaries: Path, modules: Path) -> bytes:
 
 def busybox_layer() -> bytes:
     """On top of Debian: the shell of Debian's older busybox drops variables whose names are no identifiers, bash keeps them."""
-    program = shutil.which("busybox")
-    assert program is not None, "`knarr setup` installs busybox"
-    applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    program, applets = busybox()
     files = [File("usr/bin/busybox", Path(program).read_bytes(), 0o755), File("usr/bin/sh", link="bash", mode=0o777)]
     links = [File(f"usr/bin/{name}", link="busybox", mode=0o777) for name in applets if name not in ("busybox", "sh", "ash")]
     return layer_tar([*files, *links])
 
 
 def images(binaries: Path, modules: Path, base: Path) -> Iterator[ImageBuild]:
-    path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    path = {"PATH": PROGRAM_PATH}
     agnhost: list[bytes | Path] = [base, agnhost_layer(binaries, modules)]
     names = [f"{E2E_IMAGES}/agnhost:{version}" for version in ("2.63.0", "2.55", "2.53")]
     yield ImageBuild(names, agnhost, entrypoint=["/agnhost"], command=["pause"], environment=path)
-    yield replace(built_in_images()[0], names=["registry.k8s.io/pause:3.10.2"])
+    yield pause_image("registry.k8s.io/pause:3.10.2")
     names = [f"{E2E_IMAGES}/busybox:{version}" for version in ("1.37.0-1", "1.36.1-1")]
     yield ImageBuild(names, [base, busybox_layer()], command=["sh"], environment=path)
     names = [f"{E2E_IMAGES}/nginx:{version}" for version in ("1.15-4", "1.27-0")]
