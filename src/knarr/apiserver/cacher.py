@@ -329,6 +329,11 @@ class Hub:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
+            # Nobody will feed the caches any more, nor count the time of those who wait.
+            abandoned, self._waiters = self._waiters, []
+            for waiter in abandoned:
+                self._refuse(waiter)
 
     async def _follow(self) -> None:
         first = await self.store.revision()
@@ -392,11 +397,14 @@ class Hub:
         overdue = [waiter for waiter in self._waiters if waiter.until_s <= now_s]
         self._waiters = [waiter for waiter in self._waiters if waiter.until_s > now_s]
         for waiter in overdue:
-            if not waiter.future.done():
-                text = f"Too large resource version: {waiter.revision}, current: {self.revision}"
-                waiter.future.set_exception(timeout(text))
+            self._refuse(waiter)
         if self._waiters:
             self._timer = loop.call_at(self._waiters[0].until_s, self._give_up, loop)
+
+    def _refuse(self, waiter: _Waiter) -> None:
+        if not waiter.future.done():
+            text = f"Too large resource version: {waiter.revision}, current: {self.revision}"
+            waiter.future.set_exception(timeout(text))
 
     async def fresh(self) -> None:
         """Until the caches hold everything that was acknowledged before this call."""
