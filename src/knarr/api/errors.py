@@ -189,8 +189,7 @@ def bad_request(message: str) -> StatusError:
 
 def untyped_patch(what: str, fault: str) -> StatusError:
     """500: what is applied does not fit its kind. Upstream has no reason of its own for it."""
-    text = f"failed to create typed patch object ({what}): {fault}"
-    return StatusError(meta.Status(status="Failure", message=text, code=500))
+    return _error(500, "", f"failed to create typed patch object ({what}): {fault}")
 
 
 def patch_rejected() -> StatusError:

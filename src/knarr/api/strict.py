@@ -29,14 +29,13 @@ def strict_errors(cls: type[msgspec.Struct], data: bytes) -> list[str]:
     Raises ``DecodeError`` for what is no JSON.
     """
     parsed = parse_json(data)
-    unknown = [] if _all_known(cls, data) else [f'unknown field "{path}"' for path in unknown_fields(cls, parsed)]
     # A quotation mark may also be written by its number, and then counting them proves nothing.
-    if b"\\u" not in data and data.count(b'"') == encode(parsed).count(b'"'):
-        return unknown
-    if hasattr(cls, "CUSTOM"):
-        # Upstream prunes a custom resource after it has read it.
-        return [f'duplicate field "{path}"' for path in duplicate_fields(data)] + unknown
-    return _in_order(cls, data)
+    once = b"\\u" not in data and data.count(b'"') == encode(parsed).count(b'"')
+    if not once and not hasattr(cls, "CUSTOM"):
+        return _faults(Shape("struct", cls), data)
+    unknown = [] if _all_known(cls, data) else [f'unknown field "{path}"' for path in unknown_fields(cls, parsed)]
+    # Upstream prunes a custom resource after it has read it.
+    return unknown if once else _faults(Shape("any"), data) + unknown
 
 
 def _all_known(cls: type[msgspec.Struct], data: bytes) -> bool:
@@ -100,11 +99,13 @@ def unknown_fields(cls: type[msgspec.Struct], data: Any) -> list[str]:
     return found
 
 
-def _in_order(cls: type[msgspec.Struct], data: bytes) -> list[str]:
-    """Faults of both kinds, in the order they stand in the body, as a decoder meets them; what it does not know, it skips."""
+def _faults(shape: Shape, data: bytes) -> list[str]:
+    """Faults of both kinds, in the order they stand in the body, as a decoder meets them; what it does not know, it skips. Of any
+    shape only what is written twice is one.
+    """
     found: dict[str, None] = {}
     try:
-        _collect_faults(json.loads(data, object_pairs_hook=_Pairs), Shape("struct", cls), "", found)
+        _collect_faults(json.loads(data, object_pairs_hook=_Pairs), shape, "", found)
     except (ValueError, RecursionError) as error:
         raise DecodeError("", str(error)) from None
     return list(found)
@@ -149,41 +150,3 @@ def _collect_unknown(value: Any, shape: Shape, path: str, found: list[str]) -> N
 
 class _Pairs(list[tuple[str, Any]]):
     """An object as it was written: with its duplicates."""
-
-
-class _DuplicateKey(Exception):
-    """There is at least one; which, a slower reading tells."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise _DuplicateKey
-    return result
-
-
-def duplicate_fields(data: bytes | str) -> list[str]:
-    """The paths of object keys written more than once. Raises ``DecodeError`` for what is no JSON."""
-    found: list[str] = []
-    try:
-        try:
-            json.loads(data, object_pairs_hook=_unique)
-        except _DuplicateKey:
-            _collect_duplicates(json.loads(data, object_pairs_hook=_Pairs), "", found)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError("", str(error)) from None
-    return found
-
-
-def _collect_duplicates(value: Any, path: str, found: list[str]) -> None:
-    if isinstance(value, _Pairs):
-        seen: set[str] = set()
-        for key, item in value:
-            here = f"{path}.{key}" if path else key
-            if key in seen and here not in found:
-                found.append(here)
-            seen.add(key)
-            _collect_duplicates(item, here, found)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _collect_duplicates(item, f"{path}[{index}]", found)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from knarr.api.core import v1 as core
@@ -49,11 +50,7 @@ async def bootstrap(
     for name in SYSTEM_NAMESPACES:
         await _ensure(registries, ctx, core.Namespace(metadata=meta.ObjectMeta(name=name)))
     # Side by side, so that the store takes them to disk together.
-    await all_done(_ensure(registries, ctx, obj) for obj in _objects(service_cidr))
-    # Whoever cleans up old tokens asks since when their use has been noted down.
-    tracking = meta.ObjectMeta(name=TOKEN_TRACKING, namespace="kube-system")
-    since = {"since": f"{ctx.clock.now():%Y-%m-%d}"}
-    await _ensure(registries, ctx, core.ConfigMap(metadata=tracking, data=since))
+    await all_done(_ensure(registries, ctx, obj) for obj in _objects(service_cidr, ctx.clock.now()))
     await _ensure(registries, ctx, _kubernetes_service(service_address))
     if ipaddress.ip_address(api_address).is_loopback:
         # No pod could reach it there, and an endpoint may not be a loopback address.
@@ -102,7 +99,10 @@ async def _replace(registries: Registries, ctx: Context, obj: Any) -> None:
     await registry.update(ctx, obj.metadata.namespace, obj.metadata.name, mutate, may_create=True)
 
 
-def _objects(service_cidr: str) -> Iterator[Any]:
+def _objects(service_cidr: str, now: datetime) -> Iterator[Any]:
+    # Whoever cleans up old tokens asks since when their use has been noted down.
+    tracking = meta.ObjectMeta(name=TOKEN_TRACKING, namespace="kube-system")
+    yield core.ConfigMap(metadata=tracking, data={"since": f"{now:%Y-%m-%d}"})
     yield networking.ServiceCIDR(
         metadata=meta.ObjectMeta(name="kubernetes", finalizers=["networking.k8s.io/service-cidr-finalizer"]),
         spec=networking.ServiceCIDRSpec(cidrs=[service_cidr]),

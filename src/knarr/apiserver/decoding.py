@@ -98,10 +98,7 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
 
     Raises ``StatusError`` 422 for a level that does not exist.
     """
-    level = request.query.get("fieldValidation") or "Warn"
-    if level not in ("Ignore", "Warn", "Strict"):
-        fault = not_supported("fieldValidation", level, ("", "Ignore", "Strict", "Warn"))
-        raise invalid("meta.k8s.io", OPTIONS.get(request.method, "CreateOptions"), "", [fault])
+    level = field_validation(request)
     if level == "Ignore":
         return ""
     if isinstance(data, bytes):
@@ -116,6 +113,15 @@ def check_fields(request: Request, kind: type[Any], data: bytes | dict[str, Any]
         return f"strict decoding error: {', '.join(found)}"
     request.warnings.extend(found[:MAX_WARNINGS])
     return ""
+
+
+def field_validation(request: Request) -> str:
+    """How the fields of a body are looked at: Ignore, Warn or Strict. Raises ``StatusError`` 422 for another level."""
+    level = request.query.get("fieldValidation") or "Warn"
+    if level not in ("Ignore", "Warn", "Strict"):
+        fault = not_supported("fieldValidation", level, ("", "Ignore", "Strict", "Warn"))
+        raise invalid("meta.k8s.io", OPTIONS.get(request.method, "CreateOptions"), "", [fault])
+    return level
 
 
 #: What upstream calls the options of each kind of write.

@@ -67,8 +67,7 @@ class Kinds:
                 self._file(self._built_in(resource))
         self.resources: dict[Key, Resource] = {
             key_of(resource): resource
-            for resource in (*scheme.all_resources(), metrics.NODES, metrics.PODS)
-            if _served(resource)
+            for resource in (*filter(_served, scheme.all_resources()), metrics.NODES, metrics.PODS)
         }
 
     def _built_in(self, resource: Resource) -> GenericRegistry:
@@ -183,8 +182,7 @@ class Kinds:
 
 
 def _served(resource: Resource) -> bool:
-    answered = resource.plural in REVIEWS or resource.plural == "bindings" or resource.group == metrics.GROUP
-    return bool(resource.storage_prefix) or answered
+    return bool(resource.storage_prefix) or resource.plural in REVIEWS or resource.plural == "bindings"
 
 
 _BINDABLE = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}

@@ -229,7 +229,7 @@ def _chosen(entries: list[Entry], revision: int, wanted: ListQuery, prefix: str)
         label, value = exact[0]
         entries = [entry for entry in entries if entry.labels.get(label) == value]
     if wanted.labels is not None or wanted.fields is not None:
-        entries = [entry for entry in entries if _matches(entry, wanted)]
+        entries = [entry for entry in entries if matches(entry, wanted)]
     chosen = entries
     if wanted.limit and len(chosen) > wanted.limit:
         remaining = len(chosen) - wanted.limit
@@ -264,7 +264,7 @@ async def _from_store(
         entries = [cache.entry(item) for item in page.items]
         if cache.converter is not None:
             await cache.converter.settle(entries)
-        chosen.extend(entry for entry in entries if _matches(entry, wanted))
+        chosen.extend(entry for entry in entries if matches(entry, wanted))
         if not page.remaining or not wanted.limit:
             return Selection(chosen, revision)
         position = page.items[-1].key + "\0"
@@ -289,7 +289,8 @@ def _expired(wanted: ListQuery, prefix: str, start: str, revision: int) -> Statu
     return error
 
 
-def _matches(entry: Entry, wanted: ListQuery) -> bool:
+def matches(entry: Entry, wanted: ListQuery) -> bool:
+    """Whether the selectors of a list take it in."""
     if wanted.labels is not None and not wanted.labels.matches(entry.labels):
         return False
     return wanted.fields is None or wanted.fields.matches(entry.fields)

@@ -29,7 +29,15 @@ from knarr.api.errors import (
 )
 from knarr.api.scheme import Resource
 from knarr.api.strategic import PatchError, strategic_merge
-from knarr.apiserver.decoding import MAX_BODY_BYTES, check_fields, media_type, well_formed, yaml_to_json
+from knarr.apiserver.decoding import (
+    MAX_BODY_BYTES,
+    MAX_WARNINGS,
+    check_fields,
+    field_validation,
+    media_type,
+    well_formed,
+    yaml_to_json,
+)
 from knarr.apiserver.request import Request
 from knarr.apiserver.yaml_input import repeated_keys
 
@@ -111,14 +119,15 @@ def _check_declared(request: Request, resource: Resource, content: dict[str, Any
     """An unknown field has no owner to be given to, so an apply refuses it at every level of validation, as upstream does.
     Raises ``StatusError`` 400, 500.
     """
-    check_fields(request, resource.type, content)
-    level = request.query.get("fieldValidation")
+    level = field_validation(request)
+    unknown = strict.unknown_fields(resource.type, content)
+    if level == "Warn":
+        request.warnings.extend(f'unknown field "{path}"' for path in unknown[:MAX_WARNINGS])
     if level != "Ignore" and (repeated := repeated_keys(request.body)):
         told = f"error converting YAML to JSON: {repeated}"
         if level == "Strict":
             raise bad_request(f"error strict decoding YAML: {told}")
         request.warnings.append(told)
-    unknown = strict.unknown_fields(resource.type, content)
     if unknown:
         faults = [f".{path}: field not declared in schema" for path in unknown]
         listed = faults[0] if len(faults) == 1 else "errors:\n" + "\n".join(f"  {fault}" for fault in faults)

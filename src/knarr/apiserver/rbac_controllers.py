@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Mapping
+from functools import cache
 
 __all__ = ["PREFIX", "Row", "controller_rules"]
 
@@ -20,6 +21,7 @@ PREFIX = "system:controller:"
 Row = tuple[list[str], str, str, str]
 
 
+@cache
 def controller_rules() -> Mapping[str, list[Row]]:
     """By controller, its rules."""
     text = importlib.resources.files("knarr.apiserver").joinpath("rbac_controllers.tsv").read_text()

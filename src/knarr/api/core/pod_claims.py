@@ -7,7 +7,7 @@ from __future__ import annotations
 from knarr.api.core import v1 as core
 from knarr.api.owners import controller_of
 
-__all__ = ["BIND_COMPLETED", "SELECTED_NODE", "claim_names", "ephemeral_claim_name", "not_for_pod"]
+__all__ = ["BIND_COMPLETED", "SELECTED_NODE", "claim_names", "claim_of_volume", "ephemeral_claim_name", "not_for_pod"]
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -16,6 +16,13 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 def ephemeral_claim_name(pod: core.Pod, volume: core.Volume) -> str:
     """The claim that is made for a pod's ephemeral volume."""
     return f"{pod.metadata.name}-{volume.name}"
+
+
+def claim_of_volume(pod: core.Pod, volume: core.Volume) -> str:
+    """The claim behind one of the pod's volumes; empty if there is none."""
+    if volume.persistentVolumeClaim is not None:
+        return volume.persistentVolumeClaim.claimName
+    return ephemeral_claim_name(pod, volume) if volume.ephemeral is not None else ""
 
 
 def not_for_pod(claim: core.PersistentVolumeClaim, pod: core.Pod) -> str:

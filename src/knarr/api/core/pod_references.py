@@ -20,6 +20,7 @@ __all__ = [
     "config_sources",
     "environment_sources",
     "references_of",
+    "resource_claim_names",
     "volume_secrets",
 ]
 
@@ -55,7 +56,7 @@ def references_of(pod: core.Pod) -> References:
         frozenset(filter(None, secret_names(pod))),
         frozenset(filter(None, config_map_names(pod))),
         frozenset(claim_names(pod)),
-        frozenset(_resource_claim_names(pod)),
+        frozenset(resource_claim_names(pod)),
         pod.spec.serviceAccountName,
     )
 
@@ -123,7 +124,7 @@ def containers(spec: core.PodSpec) -> Iterator[core.Container | core.EphemeralCo
     yield from spec.ephemeralContainers
 
 
-def _resource_claim_names(pod: core.Pod) -> Iterator[str]:
+def resource_claim_names(pod: core.Pod) -> Iterator[str]:
     for claim in pod.spec.resourceClaims:
         if claim.resourceClaimName:
             yield claim.resourceClaimName

@@ -20,7 +20,7 @@ from knarr.api.metrics import v1beta1 as metrics
 from knarr.api.scheme import Resource
 from knarr.apiserver import negotiation
 from knarr.apiserver.cacher import Entry
-from knarr.apiserver.listing import parse_list_query
+from knarr.apiserver.listing import matches, parse_list_query
 from knarr.apiserver.node_metrics.kubelets import Kubelets
 from knarr.apiserver.node_metrics.points import Usage
 from knarr.apiserver.node_metrics.scraper import Scraper
@@ -86,8 +86,7 @@ class NodeMetricsEndpoint:
         entries = [
             entry
             for entry in registry.cache.scan(registry.cache.within(request.info.namespace))
-            if (wanted.labels is None or wanted.labels.matches(entry.labels))
-            and (wanted.fields is None or wanted.fields.matches(entry.fields))
+            if matches(entry, wanted)
         ]
         found = await self._measured(resource, entries)
         bodies = [codec.encode(each) for each in found]

@@ -128,7 +128,8 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
 
     async def mutate(current: Any | None) -> Any:
         assert current is not None
-        asked = attributes(wanted(scale_of(current)), scale_of(current))
+        held = scale_of(current)
+        asked = attributes(wanted(held), held)
         await registry.admission.mutate(asked)
         scale = asked.obj
         _check(scale, info.name)
