@@ -99,9 +99,7 @@ class DaemonSetController(PodOwnerController):
         await self._history.truncate(revisions, live=live, limit=daemon_set.spec.revisionHistoryLimit)
         now = self.clock.now()
         await self._write_status(daemon_set, nodes, pods, digest, collisions, now=now)
-        wait_s = podlib.next_available_in_s(pods, daemon_set.spec.minReadySeconds, now)
-        if wait_s is not None:
-            self.queue.add_after(key, wait_s)
+        self.wake_when_available(key, daemon_set, pods, now)
 
     def _may_kill(self, key: Key, daemon_set: apps.DaemonSet, pod: core.Pod) -> bool:
         """A daemon that fails again and again on a node is killed less and less often."""

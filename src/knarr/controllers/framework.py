@@ -84,12 +84,18 @@ class Controller:
         """Bring one object's world in order."""
         raise NotImplementedError
 
-    async def drop_finalizer(self, kind: type[Any], obj: Any, finalizer: str) -> None:
-        """Remove one finalizer on the revision it was seen on. Raises NotFound and Conflict."""
+    async def drop_finalizer(
+        self, kind: type[Any], obj: Any, finalizer: str, *, missing_ok: bool = False
+    ) -> None:
+        """Remove one finalizer on the revision it was seen on. Raises NotFound (not with ``missing_ok``) and Conflict."""
         kept = [name for name in obj.metadata.finalizers if name != finalizer]
         patch = {"metadata": {"finalizers": kept or None, "resourceVersion": obj.metadata.resourceVersion}}
         namespace, name = key_of(obj)
-        await self.client.patch(kind, name, patch, namespace=namespace, patch_type=MERGE_PATCH)
+        try:
+            await self.client.patch(kind, name, patch, namespace=namespace, patch_type=MERGE_PATCH)
+        except StatusError as error:
+            if not missing_ok or error.code != 404:
+                raise
 
     async def run(self) -> None:
         """Work on the queue until cancelled."""

@@ -42,7 +42,12 @@ class Node:
     uid: str
     owners: list[meta.OwnerReference] = field(default_factory=list)
     finalizers: list[str] = field(default_factory=list)
-    deleting: bool = False
+    deletion_time: str | None = None
+    """When it should have gone; None if it is not being deleted."""
+
+    @property
+    def deleting(self) -> bool:
+        return self.deletion_time is not None
 
     @property
     def waits_for_dependents(self) -> bool:
@@ -70,8 +75,8 @@ class GarbageCollector(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._nodes: dict[str, Node] = {}
-        self.deleting: dict[str, str] = {}
-        """By UID, when each object that is being deleted should have gone."""
+        self.deleting: dict[str, Node] = {}
+        """The objects that are being deleted, by UID."""
         #: By owner, in the order in which they were seen: the same run deletes in the same order.
         self._dependents: dict[str, dict[str, None]] = {}
         self._absent: dict[str, None] = {}
@@ -138,11 +143,11 @@ class GarbageCollector(Controller):
             metadata.uid,
             owners,
             metadata.finalizers,
-            metadata.deletionTimestamp is not None,
+            metadata.deletionTimestamp,
         )
         self._nodes[metadata.uid] = node
-        if metadata.deletionTimestamp is not None:
-            self.deleting[metadata.uid] = metadata.deletionTimestamp
+        if node.deleting:
+            self.deleting[metadata.uid] = node
         self._absent.pop(metadata.uid, None)
         for reference in owners:
             self._dependents.setdefault(reference.uid, {})[metadata.uid] = None
@@ -330,10 +335,6 @@ class GarbageCollector(Controller):
                 self.queue.add((_SCOPE, uid))
         if not self.blocking(node):
             await self._drop_finalizer(node, FOREGROUND)
-
-    def node(self, uid: str) -> Node | None:
-        """What the graph holds of an object."""
-        return self._nodes.get(uid)
 
     def blocking(self, node: Node) -> list[Node]:
         """The dependents that an object deleted in the foreground waits for."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from knarr.api import codec
 from knarr.api.apps import v1 as apps
 from knarr.api.core import v1 as core
@@ -105,14 +107,9 @@ def template_patch(template: core.PodTemplateSpec) -> dict[str, Any]:
     """A template as the patch that restores it, its fields in the order of the alphabet: clients compare it byte by byte with what
     Go's encoder makes of the owner.
     """
-    patch: dict[str, Any] = _in_order({"spec": {"template": {**codec.to_dict(template), "$patch": "replace"}}})
+    restoring = {"spec": {"template": {**codec.to_dict(template), "$patch": "replace"}}}
+    patch: dict[str, Any] = msgspec.to_builtins(restoring, order="sorted")
     return patch
-
-
-def _in_order(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _in_order(value[key]) for key in sorted(value)}
-    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def template_at(owner: Any, revision: apps.ControllerRevision) -> core.PodTemplateSpec:

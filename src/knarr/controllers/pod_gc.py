@@ -53,7 +53,7 @@ class PodGCController(Controller):
         for pod in pods:
             if pod.spec.nodeName in gone and await self._node_is_gone(pod.spec.nodeName):
                 await self._delete(pod, "PodGC: node no longer exists")
-            elif (pod.spec.nodeName in lost and pod.metadata.deletionTimestamp is not None) or (not pod.spec.nodeName and pod.metadata.deletionTimestamp is not None):
+            elif pod.metadata.deletionTimestamp is not None and (not pod.spec.nodeName or pod.spec.nodeName in lost):
                 await self._delete(pod, "")
         finished = [pod for pod in pods if pod.status.phase in ("Succeeded", "Failed")]
         if len(finished) > FINISHED_LIMIT:

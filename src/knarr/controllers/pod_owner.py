@@ -7,7 +7,8 @@ Neighbours: ``replicaset``, ``daemonset``, ``statefulset`` and ``job`` build on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from knarr.api.core import v1 as core
@@ -39,9 +40,6 @@ class PodOwnerController(Controller):
     def selector_of(self, owner: Any) -> LabelSelector:
         return from_label_selector(owner.spec.selector)
 
-    def min_ready_s(self, owner: Any) -> int:
-        return int(getattr(owner.spec, "minReadySeconds", 0) or 0)
-
     def _pod_changed(self, event: str, old: core.Pod | None, new: core.Pod | None) -> None:
         if new is None:
             assert old is not None
@@ -64,7 +62,6 @@ class PodOwnerController(Controller):
         if new.metadata.deletionTimestamp is not None:
             self.expectations.deleted(key, new.metadata.uid)
         self.queue.add(key)
-        self._wake_when_available(key, old, new)
 
     def is_settled(self, key: Key) -> bool:
         """Whether the cache has shown all that was written. If not, the key comes back also without an event: one
@@ -89,12 +86,11 @@ class PodOwnerController(Controller):
             if self.selector_of(owner).matches(pod.metadata.labels):
                 self.queue.add(key_of(owner))
 
-    def _wake_when_available(self, key: Key, old: core.Pod | None, new: core.Pod) -> None:
-        owner = self.owners.get(*key)
-        if owner is None or not self.min_ready_s(owner):
-            return
-        if podlib.is_ready(new) and (old is None or not podlib.is_ready(old)):
-            self.queue.add_after(key, self.min_ready_s(owner))
+    def wake_when_available(self, key: Key, owner: Any, pods: Iterable[core.Pod], now: datetime) -> None:
+        """Come back when the next of these pods has been ready for long enough; ``now`` is the moment of the status."""
+        wait_s = podlib.next_available_in_s(pods, owner.spec.minReadySeconds, now)
+        if wait_s is not None:
+            self.queue.add_after(key, wait_s)
 
     async def claim(self, owner: Any) -> list[core.Pod]:
         """The owner's pods: its own, and orphans it adopts now."""

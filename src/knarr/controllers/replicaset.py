@@ -55,9 +55,7 @@ class ReplicaSetController(PodOwnerController):
         await self._update_status(replica_set, claimed, active, failure, now=now)
         if failure is not None:
             raise failure
-        wait_s = podlib.next_available_in_s(active, replica_set.spec.minReadySeconds, now)
-        if wait_s is not None:
-            self.queue.add_after(key, wait_s)
+        self.wake_when_available(key, replica_set, active, now)
 
     async def _manage(self, key: Key, replica_set: Replicated, active: Sequence[core.Pod]) -> None:
         wanted = 1 if replica_set.spec.replicas is None else replica_set.spec.replicas

@@ -12,6 +12,7 @@ import hashlib
 
 from knarr.api import codec
 from knarr.api.core import v1 as core
+from knarr.api.core.pod_references import resource_claim_names
 from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.api.owners import controller_of, controller_reference, is_controlled_by
@@ -53,7 +54,7 @@ class ResourceClaimController(Controller):
         namespace, name = key_of(pod)
         self.queue.add((namespace, POD + name))
         if new is None or is_done(new):
-            for claim in claims_of(pod):
+            for claim in resource_claim_names(pod):
                 self.queue.add((namespace, CLAIM + claim))
 
     def _claim_changed(
@@ -196,13 +197,6 @@ def templates_of(pod: core.Pod) -> list[str]:
     """Index: the templates a pod's claims are made from."""
     names = (each.resourceClaimTemplateName for each in pod.spec.resourceClaims)
     return [f"{pod.metadata.namespace}/{name}" for name in names if name is not None]
-
-
-def claims_of(pod: core.Pod) -> list[str]:
-    """The claims a pod uses, as far as they have been made."""
-    named = [each.resourceClaimName for each in pod.spec.resourceClaims]
-    made = [each.resourceClaimName for each in pod.status.resourceClaimStatuses]
-    return [name for name in (*named, *made) if name is not None]
 
 
 def build_claim(

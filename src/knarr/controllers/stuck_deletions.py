@@ -91,10 +91,10 @@ class StuckDeletionController(Controller):
     async def _look(self) -> None:
         """Tell of what is overdue, if that is new or long ago."""
         now, now_s = self.clock.now(), self.clock.monotonic_s()
-        overdue = [node for node in map(self._graph.node, self._overdue(now)) if node is not None]
+        overdue = self._overdue(now)
         # Also a namespace that is not overdue itself takes no event any more.
-        deleting = map(self._graph.node, self._graph.deleting)
-        ending = {node.name for node in deleting if node is not None and node.resource.type is core.Namespace}
+        deleting = self._graph.deleting.values()
+        ending = {node.name for node in deleting if node.resource.type is core.Namespace}
         said = {node.uid: self._why(node) for node in overdue}
         inside: dict[str, list[str]] = {}
         for node in overdue:
@@ -114,9 +114,10 @@ class StuckDeletionController(Controller):
             self._told[node.uid] = (why, now_s)
             await self._tell(node, why)
 
-    def _overdue(self, now: datetime) -> list[str]:
+    def _overdue(self, now: datetime) -> list[Node]:
         limit = now - timedelta(seconds=OVERDUE_S)
-        return [uid for uid, moment in self._graph.deleting.items() if parse_rfc3339(moment) < limit]
+        deleting = self._graph.deleting.values()
+        return [node for node in deleting if node.deletion_time and parse_rfc3339(node.deletion_time) < limit]
 
     def _why(self, node: Node) -> str:
         """The reason for one object, as it is now."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from knarr.api import codec
 from knarr.api.batch import v1 as batch
 from knarr.api.core import v1 as core
-from knarr.api.errors import StatusError
 from knarr.api.meta import v1 as meta
 from knarr.controllers.framework import Key
 from knarr.controllers.job import indexes, progress
@@ -56,15 +55,11 @@ class JobController(PodOwnerController):
 
     async def _release(self, pods: Sequence[core.Pod]) -> None:
         """Remove the finalizer from pods that are written down."""
-
-        async def one(pod: core.Pod) -> None:
-            try:
-                await self.drop_finalizer(core.Pod, pod, progress.FINALIZER)
-            except StatusError as error:
-                if error.code != 404:
-                    raise
-
-        await all_done(one(pod) for pod in pods if progress.tracked(pod))
+        await all_done(
+            self.drop_finalizer(core.Pod, pod, progress.FINALIZER, missing_ok=True)
+            for pod in pods
+            if progress.tracked(pod)
+        )
 
 
 def _failures(pods: Sequence[core.Pod], index: int) -> int:

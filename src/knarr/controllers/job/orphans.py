@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from knarr.api.batch import v1 as batch
 from knarr.api.core import v1 as core
-from knarr.api.errors import StatusError
 from knarr.api.owners import controller_of
 from knarr.controllers.framework import Controller, ControllerContext, Key, key_of
 from knarr.controllers.job.progress import FINALIZER, tracked
@@ -48,8 +47,4 @@ class OrphanPodController(Controller):
         pod = self._pods.get(*key)
         if pod is None or not tracked(pod) or self._has_job(pod):
             return
-        try:
-            await self.drop_finalizer(core.Pod, pod, FINALIZER)
-        except StatusError as error:
-            if error.code != 404:
-                raise
+        await self.drop_finalizer(core.Pod, pod, FINALIZER, missing_ok=True)

@@ -14,7 +14,6 @@ from knarr.api.core import v1 as core
 from knarr.api.errors import StatusError
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.transport import TransportError
-from knarr.controllers import pods as podlib
 from knarr.controllers.failed_pods import FailedPodBackoff
 from knarr.controllers.framework import ControllerContext, Key
 from knarr.controllers.history import HASH_LABEL, RevisionHistory, revision_hash, template_at
@@ -60,9 +59,7 @@ class StatefulSetController(PodOwnerController):
         live_names = {pod.metadata.labels.get(HASH_LABEL, "") for pod in pods} | set(names.values())
         live = {revision_hash(known[name]) for name in live_names if name in known}
         await self._history.truncate(revisions, live=live, limit=owner.spec.revisionHistoryLimit)
-        wait_s = podlib.next_available_in_s(pods, owner.spec.minReadySeconds, now)
-        if wait_s is not None:
-            self.queue.add_after(key, wait_s)
+        self.wake_when_available(key, owner, pods, now)
 
     async def _take(
         self,

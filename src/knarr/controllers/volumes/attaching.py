@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from knarr.api import conditions
 from knarr.api.core import v1 as core
-from knarr.api.core.pod_claims import ephemeral_claim_name
+from knarr.api.core.pod_claims import claim_names
 from knarr.api.storage import v1 as storage
 from knarr.api.storage.attachment import attachment_name, unique_name
 from knarr.controllers.pod_gc import OUT_OF_SERVICE
@@ -52,13 +52,7 @@ def wanted_on(
     for pod in pods:
         if has_ended(pod):
             continue
-        for each in pod.spec.volumes:
-            if each.persistentVolumeClaim is not None:
-                claim = each.persistentVolumeClaim.claimName
-            elif each.ephemeral is not None:
-                claim = ephemeral_claim_name(pod, each)
-            else:
-                continue
+        for claim in claim_names(pod):
             volume = volume_of(pod.metadata.namespace, claim)
             if volume is not None and attachable(volume):
                 found.setdefault(volume.metadata.name, Use(volume)).pods.append(pod)
