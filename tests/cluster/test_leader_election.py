@@ -90,6 +90,13 @@ class Candidate:
         await asyncio.wait([self.task])
 
 
+async def pair(cluster: InProcessCluster) -> tuple[Candidate, Candidate]:
+    """The leader, and one that waits."""
+    first = Candidate(cluster, "first")
+    await cluster.wait_for(lambda: first.works)
+    return first, Candidate(cluster, "second")
+
+
 async def lease(cluster: InProcessCluster) -> coordination.Lease:
     return await cluster.client.get(coordination.Lease, CONTROLLER_MANAGER, namespace="kube-system")
 
@@ -114,9 +121,7 @@ def test_a_manager_that_is_stopped_at_any_moment_leaves_exactly_as_many_pods_as_
     moment: int, knarr_cluster: ClusterRunner
 ) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        first = Candidate(cluster, "first")
-        await cluster.wait_for(lambda: first.works)
-        second = Candidate(cluster, "second")
+        first, second = await pair(cluster)
         await cluster.wait_for(lambda: cluster.exists(core.ServiceAccount, "default"))
         seen = when_pods(cluster, moment, first.task.cancel)
         await cluster.client.create(replica_set("rs", COUNT))
@@ -134,9 +139,7 @@ def test_a_manager_that_is_killed_at_any_moment_leaves_exactly_as_many_pods_as_a
     moment: int, knarr_cluster: ClusterRunner
 ) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        first = Candidate(cluster, "first")
-        await cluster.wait_for(lambda: first.works)
-        second = Candidate(cluster, "second")
+        first, second = await pair(cluster)
         # The default account, without which no pod may be.
         await cluster.wait_for(lambda: cluster.exists(core.ServiceAccount, "default"))
         seen = when_pods(cluster, moment, first.kill)
@@ -161,9 +164,7 @@ def test_a_manager_that_is_killed_at_any_moment_leaves_exactly_as_many_pods_as_a
 
 def test_a_manager_that_waits_watches_nothing_and_follows_at_once_when_the_leader_ends_cleanly(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        first = Candidate(cluster, "first")
-        await cluster.wait_for(lambda: first.works)
-        second = Candidate(cluster, "second")
+        first, second = await pair(cluster)
         await cluster.sleep(600)
         assert {method for method, _ in second.asked.requests} == {"GET"}
         assert len({path for _, path in second.asked.requests}) == 1 and len(second.asked.requests) < 310
@@ -185,9 +186,7 @@ def test_a_manager_that_waits_watches_nothing_and_follows_at_once_when_the_leade
 
 def test_a_leader_cut_off_ends_before_another_begins_and_its_process_with_it(knarr_cluster: ClusterRunner) -> None:
     async def scenario(cluster: InProcessCluster) -> None:
-        first = Candidate(cluster, "first")
-        await cluster.wait_for(lambda: first.works)
-        second = Candidate(cluster, "second")
+        first, second = await pair(cluster)
         await cluster.sleep(30)
         first.link.cut = True
         for _ in range(300):

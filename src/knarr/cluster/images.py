@@ -33,19 +33,24 @@ from knarr.kubelet.images import canonical_name
 __all__ = [
     "BUSYBOX_IMAGES",
     "PAUSE_IMAGE",
+    "PROGRAM_PATH",
     "File",
     "ImageBuild",
     "built_in_images",
+    "busybox",
     "canonical_name",
     "ensure_images",
     "layer_tar",
     "load_archive",
+    "pause_image",
     "write_archive",
 ]
 
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 #: Debian's busybox under the names people write in manifests; the version it really has is added as a tag.
 BUSYBOX_IMAGES = ("docker.io/library/busybox:1.36", "docker.io/library/busybox:latest")
+#: Where an image's programs are looked for.
+PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NAMESPACE = "k8s.io"
 LOAD_TIMEOUT_S = 600.0
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -175,21 +180,26 @@ def _add_file(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
 
 def built_in_images() -> list[ImageBuild]:
     """The images every cluster starts with. Raises ``CommandError`` when busybox is not installed."""
-    return [_pause_image(), _busybox_image()]
+    return [pause_image(), _busybox_image()]
 
 
-def _pause_image() -> ImageBuild:
+def pause_image(name: str = PAUSE_IMAGE) -> ImageBuild:
     layer = layer_tar([File("pause", pause_program(), 0o755)])
     return ImageBuild(
-        names=[PAUSE_IMAGE], layers=[layer], entrypoint=["/pause"], user="65535:65535", working_dir="/"
+        names=[name], layers=[layer], entrypoint=["/pause"], user="65535:65535", working_dir="/"
     )
 
 
-def _busybox_image() -> ImageBuild:
+def busybox() -> tuple[str, list[str]]:
+    """Debian's busybox and the applets it has. Raises ``CommandError`` where it is not installed."""
     program = shutil.which("busybox", path=os.pathsep.join(["/usr/bin", "/bin"]))
     if program is None:
         raise CommandError("expected the program busybox (Debian's busybox-static), run `knarr setup`")
-    applets = run([program, "--list"]).split()
+    return program, run([program, "--list"]).split()
+
+
+def _busybox_image() -> ImageBuild:
+    program, applets = busybox()
     found = re.search(r"v(\d+\.\d+\.\d+)", run([program]))
     names = (
         [*BUSYBOX_IMAGES, f"docker.io/library/busybox:{found.group(1)}"] if found else list(BUSYBOX_IMAGES)
@@ -213,8 +223,7 @@ def _busybox_image() -> ImageBuild:
     layer = layer_tar(
         [*directories, File("bin/busybox", Path(program).read_bytes(), 0o755), *links, *accounts]
     )
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return ImageBuild(names=names, layers=[layer], command=["sh"], environment={"PATH": path})
+    return ImageBuild(names=names, layers=[layer], command=["sh"], environment={"PATH": PROGRAM_PATH})
 
 
 def ensure_images(socket: Path, images: Iterable[ImageBuild], *, scratch_dir: Path) -> list[str]:

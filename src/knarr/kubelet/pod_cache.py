@@ -113,6 +113,11 @@ class PodCache:
         status = self._container_statuses.get(runtime_id) or self._sandbox_statuses.get(runtime_id)
         return status.labels.get(naming.POD_UID_LABEL) if status is not None else None
 
+    def started_at(self, container_id: str) -> int:
+        """When the container started, in nanoseconds; 0 for one not seen."""
+        status = self._container_statuses.get(container_id)
+        return status.started_at if status is not None else 0
+
     def is_running(self, container_id: str) -> bool:
         """Whether the container (or sandbox) ran at the last look."""
         container = self._container_statuses.get(container_id)

@@ -32,7 +32,7 @@ from knarr.kubelet.pod_cache import ContainerRecord
 from knarr.kubelet.pods import all_containers
 from knarr.kubelet.runtime import contract as c
 from knarr.kubelet.server.auth import ANONYMOUS, Access, User, certificate_user, wanted_access
-from knarr.kubelet.server.listening import listen
+from knarr.kubelet.server.listening import Listening
 from knarr.kubelet.server.logs import LogOptions, read_log
 from knarr.kubelet.server.tunnel import is_upgrade, tunnel
 
@@ -52,7 +52,7 @@ class _Refused(Exception):
         self.status, self.text = status, text
 
 
-class KubeletServer:
+class KubeletServer(Listening):
     """Serves one kubelet. ``tls`` carries the serving certificate and the CA for clients; ``access``
     decides.
     """
@@ -60,11 +60,8 @@ class KubeletServer:
     def __init__(
         self, kubelet: Kubelet, *, host: str, port: int, tls: ssl.SSLContext | None, access: Access
     ) -> None:
+        super().__init__(host=host, port=port, tls=tls)
         self._kubelet = kubelet
-        self._host = host
-        self.port = port
-        self.listening = asyncio.Event()
-        self._tls = tls
         self._access = access
         self._routes: dict[str, Callable[[web.BaseRequest, list[str]], Answer]] = {
             "healthz": self._healthz,
@@ -80,14 +77,6 @@ class KubeletServer:
             "logs": self._node_logs,
             "configz": self._configz,
         }
-
-    async def run(self) -> None:
-        """Listen until cancelled."""
-        await listen(self._handle, host=self._host, port=self.port, tls=self._tls, started=self._started)
-
-    def _started(self, port: int) -> None:
-        self.port = port
-        self.listening.set()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self.answer(request, unquote(request.rel_url.raw_path))

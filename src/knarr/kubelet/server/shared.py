@@ -9,7 +9,6 @@ kubemark's hollow nodes is a pod.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Callable
 from urllib.parse import unquote
@@ -17,12 +16,12 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from knarr.kubelet.server.listener import KubeletServer
-from knarr.kubelet.server.listening import listen
+from knarr.kubelet.server.listening import Listening
 
 __all__ = ["SharedKubeletServer"]
 
 
-class SharedKubeletServer:
+class SharedKubeletServer(Listening):
     """``server_of`` finds a kubelet's server by its node's name, None for a node that is none of the fleet's."""
 
     def __init__(
@@ -33,19 +32,8 @@ class SharedKubeletServer:
         port: int,
         tls: ssl.SSLContext | None,
     ) -> None:
+        super().__init__(host=host, port=port, tls=tls)
         self._server_of = server_of
-        self._host = host
-        self.port = port
-        self.listening = asyncio.Event()
-        self._tls = tls
-
-    async def run(self) -> None:
-        """Listen until cancelled."""
-        await listen(self._handle, host=self._host, port=self.port, tls=self._tls, started=self._started)
-
-    def _started(self, port: int) -> None:
-        self.port = port
-        self.listening.set()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = unquote(request.rel_url.raw_path).split("/", 3)

@@ -85,42 +85,43 @@ class StatsCollector:
         self._counted = now
         return NodeUse(self._ended_nanoseconds + sum(now.values()), sum(map(_memory, stats)))
 
-    async def _rated_stats(self) -> list[c.ContainerStats]:
-        """The containers, with rates in ``_last`` that are good to tell."""
+    async def _rated_stats(self) -> tuple[list[c.ContainerStats], NodeUse]:
+        """The containers and the node, with rates in ``_last`` that are good to tell."""
         # Whoever asks meanwhile gets what this look finds.
         async with self._looking:
             age_s = self._clock.monotonic_s() - self._last.at_s
             if age_s < FRESH_S:
-                return await self._stats()
+                stats = await self._stats()
+                return stats, self._node_use(stats)
             if age_s > OLDEST_LOOK_S:
                 await self._look()
                 await self._clock.sleep(SHORTEST_WINDOW_S)
             return await self._look()
 
-    async def _look(self) -> list[c.ContainerStats]:
+    async def _look(self) -> tuple[list[c.ContainerStats], NodeUse]:
         stats = await self._stats()
-        now_s = self._clock.monotonic_s()
+        now_s, used = self._clock.monotonic_s(), self._node_use(stats)
         fresh = _Look(now_s)
-        fresh.totals[NODE] = Reading(now_s, self._node_use(stats).cpu_nanoseconds)
+        fresh.totals[NODE] = Reading(now_s, used.cpu_nanoseconds)
         for each in stats:
             if each.cpu is not None:
-                started_s = self._started_at(each.attributes.id) / 1e9
+                started_s = self._cache.started_at(each.attributes.id) / 1e9
                 fresh.totals[each.attributes.id] = Reading(each.cpu.timestamp / 1e9, _cpu(each), started_s)
         for key, now in fresh.totals.items():
             found = rate(self._last.totals.get(key), now, youngest_s=SHORTEST_WINDOW_S, oldest_s=OLDEST_LOOK_S)
             if found is not None:
                 fresh.rates[key] = int(found.per_second)
         self._last = fresh
-        return stats
+        return stats, used
 
     async def summary(self, *, only_cpu_and_memory: bool = False) -> dict[str, Any]:
-        stats = await self._rated_stats()
+        stats, used = await self._rated_stats()
         now = rfc3339(self._clock.now())
         pods: dict[str, list[c.ContainerStats]] = defaultdict(list)
         for each in stats:
             pods[each.attributes.labels.get(naming.POD_UID_LABEL, "")].append(each)
         return {
-            "node": self._node(now, self._node_use(stats), only_cpu_and_memory),
+            "node": self._node(now, used, only_cpu_and_memory),
             "pods": [
                 self._pod(uid, members, now, only_cpu_and_memory)
                 for uid, members in pods.items()
@@ -172,7 +173,7 @@ class StatsCollector:
 
     def _container(self, stats: c.ContainerStats, brief: bool) -> dict[str, Any]:
         name = stats.attributes.labels.get(naming.CONTAINER_NAME_LABEL, "")
-        result: dict[str, Any] = {"name": name, "startTime": _time(self._started_at(stats.attributes.id))}
+        result: dict[str, Any] = {"name": name, "startTime": _time(self._cache.started_at(stats.attributes.id))}
         if stats.cpu is not None:
             result["cpu"] = {"time": _time(stats.cpu.timestamp), "usageCoreNanoSeconds": _cpu(stats)}
             nanocores = self._last.rates.get(stats.attributes.id, stats.cpu.usage_nano_cores)
@@ -198,13 +199,6 @@ class StatsCollector:
             }
         return result
 
-    def _started_at(self, container_id: str) -> int:
-        for record in self._cache.records.values():
-            for container in record.containers:
-                if container.id == container_id:
-                    return container.status.started_at
-        return 0
-
     async def resource_metrics(self) -> str:
         """The resource metrics endpoint, in Prometheus' text format."""
         stats = await self._stats()
@@ -225,7 +219,7 @@ class StatsCollector:
             cpu_ms = (each.cpu.timestamp if each.cpu is not None else 0) // 1_000_000
             out.add("container_cpu_usage_seconds_total", "counter", names, _cpu(each) / 1e9, cpu_ms)
             out.add("container_memory_working_set_bytes", "gauge", names, _memory(each), cpu_ms)
-            started = self._started_at(each.attributes.id)
+            started = self._cache.started_at(each.attributes.id)
             out.add("container_start_time_seconds", "gauge", names, started / 1e9, None)
             totals[pod][0] += _cpu(each)
             totals[pod][1] += _memory(each)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from knarr.api.core import v1 as core
-from knarr.api.core.pod_claims import claim_names, ephemeral_claim_name
+from knarr.api.core.pod_claims import claim_names, claim_of_volume
 from knarr.api.errors import StatusError
 from knarr.api.storage import v1 as storage
 from knarr.api.storage.attachment import is_attachable, unique_name
@@ -104,11 +104,8 @@ class VolumeAttachments:
         """
         found: dict[str, str] = {}
         for volume in pod.spec.volumes:
-            if volume.persistentVolumeClaim is not None:
-                name = volume.persistentVolumeClaim.claimName
-            elif volume.ephemeral is not None:
-                name = ephemeral_claim_name(pod, volume)
-            else:
+            name = claim_of_volume(pod, volume)
+            if not name:
                 continue
             claim = await self._objects.get(core.PersistentVolumeClaim, pod.metadata.namespace, name)
             if claim is None or not claim.spec.volumeName:
