@@ -4,7 +4,7 @@ aiohttp parses every certificate the machine trusts as it is imported, for clien
 their own. All of ours do: they trust the cluster's authority and nobody else. Left out, each of a cluster's
 processes starts a tenth of a second sooner and is some megabytes smaller.
 
-Neighbours: ``client.transport``, and what in the API server calls others, import it when they first need it.
+Neighbours: what in the API server calls others imports it when it first needs it, a node as it starts.
 """
 
 from __future__ import annotations
