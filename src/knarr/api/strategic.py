@@ -61,32 +61,33 @@ def child_of(shape: Shape, key: str) -> tuple[Shape, FieldFacts]:
 
 def _merge_map(original: dict[str, Any], patch: dict[str, Any], shape: Shape) -> dict[str, Any]:
     """Both are consumed."""
-    if DIRECTIVE in patch:
-        directive = patch.pop(DIRECTIVE)
-        if directive == "replace":
-            return _clean_map(patch)
-        if directive == "delete":
-            return {}
-        if directive != "merge":
-            raise PatchError(f'unknown patch type found "{directive}" in map')
-    _retain_keys(original, patch)
-    deletions = _pop_prefixed(patch, DELETE_PREFIX)
-    orders = _pop_prefixed(patch, ORDER_PREFIX)
-    for key, values in deletions.items():
-        if isinstance(original.get(key), list):
-            original[key] = [item for item in original[key] if item not in values]
-    for key in dict.fromkeys([*patch, *orders]):
-        child, facts = child_of(shape, key)
-        if key in patch and patch[key] is None:
-            original.pop(key, None)
-        elif key not in original:
-            if key in patch:
+    orders: dict[str, list[Any]] = {}
+    # Few maps have a directive, and every map is asked.
+    if "$" in "".join(patch):
+        if DIRECTIVE in patch:
+            directive = patch.pop(DIRECTIVE)
+            if directive == "replace":
+                return _clean_map(patch)
+            if directive == "delete":
+                return {}
+            if directive != "merge":
+                raise PatchError(f'unknown patch type found "{directive}" in map')
+        _retain_keys(original, patch)
+        deletions = _pop_prefixed(patch, DELETE_PREFIX)
+        orders = _pop_prefixed(patch, ORDER_PREFIX)
+        for key, values in deletions.items():
+            if isinstance(original.get(key), list):
+                original[key] = [item for item in original[key] if item not in values]
+    for key in dict.fromkeys([*patch, *orders]) if orders else patch:
+        if key not in original:
+            if patch.get(key) is not None:
                 original[key] = _clean(patch[key])
+        elif key in patch and patch[key] is None:
+            del original[key]
         else:
+            child, facts = child_of(shape, key)
             new = patch.get(key, [])
-            original[key] = _merge_value(
-                original[key], new, child, facts=facts, order=orders.get(key), key=key
-            )
+            original[key] = _merge_value(original[key], new, child, facts=facts, order=orders.get(key), key=key)
     return original
 
 
@@ -224,4 +225,4 @@ def _clean_map(value: dict[str, Any]) -> dict[str, Any]:
 
 def _is_directive(key: str) -> bool:
     # Not every key with a dollar is one: a JSON schema has $ref.
-    return key in (DIRECTIVE, RETAIN_KEYS) or key.startswith((DELETE_PREFIX, ORDER_PREFIX))
+    return key[:1] == "$" and (key in (DIRECTIVE, RETAIN_KEYS) or key.startswith((DELETE_PREFIX, ORDER_PREFIX)))

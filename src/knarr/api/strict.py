@@ -52,8 +52,14 @@ def _all_known(cls: type[msgspec.Struct], data: bytes) -> bool:
 
 @cache
 def _twin_decoder(cls: type[msgspec.Struct]) -> msgspec.json.Decoder[Any] | None:
+    twin = _twin_or_none(cls)
+    return None if twin is None else msgspec.json.Decoder(twin)
+
+
+@cache
+def _twin_or_none(cls: type[msgspec.Struct]) -> Any:
     # A type that holds itself (JSONSchemaProps) has no twin.
-    return None if _holds_itself(cls, (), set()) else msgspec.json.Decoder(_twin(cls))
+    return None if _holds_itself(cls, (), set()) else _twin(cls)
 
 
 def _holds_itself(cls: type, above: tuple[type, ...], clean: set[type]) -> bool:
@@ -94,6 +100,13 @@ def _twin_type(shape: Shape) -> Any:
 
 def unknown_fields(cls: type[msgspec.Struct], data: Any) -> list[str]:
     """The paths of fields ``cls`` does not have, in the order they stand: ``spec.containers[0].foo``."""
+    if (twin := _twin_or_none(cls)) is not None:
+        try:
+            msgspec.convert(data, twin)
+        except (msgspec.ValidationError, RecursionError):
+            pass
+        else:
+            return []
     found: list[str] = []
     _collect_unknown(data, Shape("struct", cls), "", found)
     return found

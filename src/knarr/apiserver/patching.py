@@ -9,6 +9,7 @@ Neighbours: ``api.patch`` does the arithmetic.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ from knarr.api.errors import (
     untyped_patch,
 )
 from knarr.api.scheme import Resource
+from knarr.api.shapes import struct_fields
 from knarr.api.strategic import PatchError, strategic_merge
 from knarr.apiserver.decoding import (
     MAX_BODY_BYTES,
@@ -145,7 +147,7 @@ def _of(resource: Resource, metadata: dict[str, Any]) -> str:
 
 
 def apply_patch(request: Request, resource: Resource, current: Any, kind: str, content: Any) -> Any:
-    """``current`` with the patch applied, as a new object. Raises ``StatusError`` 400, 422."""
+    """``current``, which is consumed, with the patch applied. Raises ``StatusError`` 400, 422."""
     if kind == STRATEGIC_PATCH and isinstance(resource, CustomResource):
         # A definition says nothing of merge keys in that sense; upstream refuses it too.
         raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
@@ -155,23 +157,26 @@ def apply_patch(request: Request, resource: Resource, current: Any, kind: str, c
             f"the patch changes the object's kind or apiVersion to {obj.apiVersion}, {obj.kind}"
         )
     if problem := check_fields(request, resource.type, after):
-        raise _unfit(kind, content, after, problem)
+        raise _unfit(kind, content, {**codec.to_dict(obj), **after}, problem)
     return obj
 
 
 def patched(current: Any, kind: str, content: Any) -> tuple[dict[str, Any], Any]:
-    """What a JSON, merge or strategic patch makes of ``current``: as plain data, and as an object of its type.
+    """What a JSON, merge or strategic patch makes of ``current``, which is consumed: as plain data, where a part that the patch does
+    not touch may be left out, and as an object of its type.
 
     Raises ``StatusError`` 400, 422.
     """
+    cls: type[msgspec.Struct] = type(current)
+    if kind != JSON_PATCH and _plain_names(cls) >= content.keys():
+        try:
+            return _patched_in_part(current, kind, content)
+        except (PatchError, codec.DecodeError):
+            # What is wrong is told with the whole object.
+            pass
     before = codec.to_dict(current)
     try:
-        if kind == JSON_PATCH:
-            after = patches.json_patch(before, content)
-        elif kind == MERGE_PATCH:
-            after = patches.merge_patch(before, content)
-        else:
-            after = strategic_merge(before, content, type(current))
+        after = patches.json_patch(before, content) if kind == JSON_PATCH else _merged(before, content, kind, type(current))
     except PatchError as error:
         raise patch_rejected() if kind == JSON_PATCH else bad_request(str(error)) from None
     if not isinstance(after, dict):
@@ -182,6 +187,31 @@ def patched(current: Any, kind: str, content: Any) -> tuple[dict[str, Any], Any]
     except codec.DecodeError as error:
         raise _unfit(kind, content, after, str(error)) from None
     return after, obj
+
+
+@cache
+def _plain_names(cls: type[msgspec.Struct]) -> frozenset[str]:
+    """The top-level fields whose attributes have their names; none of a custom resource, whose fields may be required."""
+    if hasattr(cls, "CUSTOM"):
+        return frozenset()
+    return frozenset(struct_fields(cls).keys() & set(cls.__struct_fields__))
+
+
+def _patched_in_part(current: Any, kind: str, content: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A patch of some top-level fields, as most are: of the status, or of the metadata. The others stay as they are, and need not
+    become plain data and be read again. Raises ``PatchError`` and ``DecodeError``, and has then changed nothing.
+    """
+    kept = type(current)(**{name: getattr(current, name) for name in content})
+    after = _merged(codec.to_dict(kept), content, kind, type(current))
+    part = codec.decode(type(current), after)
+    codec.check_moments(part)
+    for name in content:
+        setattr(current, name, getattr(part, name))
+    return after, current
+
+
+def _merged(before: dict[str, Any], content: dict[str, Any], kind: str, cls: type[msgspec.Struct]) -> Any:
+    return patches.merge_patch(before, content) if kind == MERGE_PATCH else strategic_merge(before, content, cls)
 
 
 def _unfit(kind: str, content: Any, after: Any, problem: str) -> StatusError:
