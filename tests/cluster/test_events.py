@@ -8,7 +8,7 @@ from cluster_objects import NS, pod
 
 from knarr.api.core import v1 as core
 from knarr.api.events import v1 as events
-from knarr.client.events import BURST, NORMAL, EventRecorder
+from knarr.client.events import BURST, NORMAL, QUEUE_LIMIT, WRITE_BURST, WRITES_PER_S, EventRecorder
 from knarr.testing import InProcessCluster, NodeShape
 from knarr.testing.plugin import ClusterRunner
 
@@ -71,6 +71,32 @@ def test_a_source_that_repeats_itself_too_fast_is_not_written_down(knarr_cluster
         task.cancel()
         noise = [each for each in await cluster.events() if each.reason == "Noise"]
         assert len(noise) == BURST
+
+    knarr_cluster.run(scenario)
+
+
+def test_in_a_storm_of_events_no_more_are_written_than_their_rate_allows_and_those_that_can_wait_are_not_lost(
+    knarr_cluster: ClusterRunner,
+) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        def about(number: int) -> core.ObjectReference:
+            return core.ObjectReference(apiVersion="v1", kind="Pod", namespace=NS, name=f"pod-{number}")
+
+        async def written() -> int:
+            return len([each for each in await cluster.events(namespace=NS) if each.reason == "Storm"])
+
+        recorder = EventRecorder(cluster.client, "noisy", clock=cluster.clock, chance=cluster.chance)
+        for number in range(QUEUE_LIMIT + 50):
+            recorder.event_about(about(number), NORMAL, "Storm", "all at once")
+        task = asyncio.ensure_future(recorder.run())
+        await cluster.sleep(2)
+        assert WRITE_BURST < await written() <= WRITE_BURST + 2 * WRITES_PER_S + 2
+        await cluster.sleep(QUEUE_LIMIT / WRITES_PER_S)
+        assert await written() == QUEUE_LIMIT
+        recorder.event_about(about(0), NORMAL, "Storm", "when it is over")
+        await cluster.sleep(1)
+        assert await written() == QUEUE_LIMIT + 1
+        task.cancel()
 
     knarr_cluster.run(scenario)
 

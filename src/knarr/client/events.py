@@ -7,14 +7,14 @@ upstream's
 EventCorrelator does (burst 25 per object, then one every 300 s).
 
 Limits: ``QUEUE_LIMIT`` events wait to be written, ``CACHE_LIMIT`` are remembered for counting; beyond that
-events are lost, never blocked on.
+events are lost, never blocked on. ``WRITES_PER_S`` are written after a burst of ``WRITE_BURST``, as by upstream's kubelet and
+scheduler: in a storm what is told of the work waits for the work.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,9 @@ CACHE_LIMIT = 4096
 #: Upstream's spam filter, per source and object.
 BURST = 25
 REFILL_S = 300.0
+#: Upstream's ``eventRecordQPS`` and ``eventBurst``.
+WRITES_PER_S = 50.0
+WRITE_BURST = 100
 #: Upstream truncates messages here.
 MESSAGE_LIMIT = 1024
 
@@ -53,6 +56,21 @@ class _Bucket:
     filled_s: float
 
 
+class EventRate:
+    """When the next event may be written. Recorders of one process that are many share one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        #: The moment until which what was written is paid for; that of a full burst is long past.
+        self._paid_until_s = float("-inf")
+
+    async def turn(self) -> None:
+        now_s = self._clock.monotonic_s()
+        self._paid_until_s = max(self._paid_until_s, now_s - WRITE_BURST / WRITES_PER_S) + 1 / WRITES_PER_S
+        if self._paid_until_s > now_s:
+            await self._clock.sleep(self._paid_until_s - now_s)
+
+
 class EventRecorder:
     """Records events of one component. ``run`` must be running for them to be written."""
 
@@ -68,8 +86,9 @@ class EventRecorder:
         self._queue: asyncio.Queue[core.Event] = asyncio.Queue(QUEUE_LIMIT)
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
         self._buckets: OrderedDict[tuple[str, ...], _Bucket] = OrderedDict()
-        #: Shared by recorders of one process that are many: events wait for one another then, and not the work for them.
-        self.turns: asyncio.Semaphore | None = None
+        #: How many were lost since all that waited was last written.
+        self._lost = 0
+        self.rate = EventRate(clock)
 
     def event(self, obj: Any, kind: str, reason: str, message: str, *, field_path: str = "") -> None:
         """Note that something happened to ``obj``. ``kind`` is Normal or Warning, ``reason`` one CamelCase
@@ -82,6 +101,11 @@ class EventRecorder:
     def event_about(self, reference: core.ObjectReference, kind: str, reason: str, message: str) -> None:
         """The same for an object known only by reference."""
         if not self._admit((reference.kind, reference.namespace, reference.name, reference.uid)):
+            return
+        if self._queue.full():
+            if not self._lost:
+                log.warning("events are lost, too many wait", reason=reason, object=reference.name)
+            self._lost += 1
             return
         stamp = rfc3339(self._clock.now())
         # Two events of one moment must not get one name, neither from here nor from another recorder.
@@ -102,17 +126,17 @@ class EventRecorder:
             reportingComponent=self._component,
             reportingInstance=self._host,
         )
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            log.warning("event dropped, too many wait", reason=reason, object=reference.name)
+        self._queue.put_nowait(event)
 
     async def run(self) -> None:
         """Write what was recorded, until cancelled."""
         while True:
             event = await self._queue.get()
-            async with self.turns or nullcontext():
-                await self._try_to_write(event)
+            await self.rate.turn()
+            await self._try_to_write(event)
+            if self._lost and self._queue.empty():
+                log.warning("events were lost", count=self._lost)
+                self._lost = 0
 
     async def flush(self) -> None:
         """Write what waits now; for whoever is about to end, or has so little to say that ``run`` need not run."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from knarr.api.core import v1 as core
 from knarr.api.core.connect import KUBELET_SERVER
 from knarr.client.client import Client
+from knarr.client.events import EventRate
 from knarr.client.informer import DELETED, Handler, Informer, InformerFactory
 from knarr.cluster.addresses import AddressPlan
 from knarr.cluster.layout import simulated_node_name
@@ -38,9 +39,9 @@ from knarr.kubelet.server.shared import SharedKubeletServer
 __all__ = ["PodShares", "SimulatedFleet"]
 
 STARTING = 32
-#: What the fleet writes at once, its nodes having a processor in common: statuses, so that those of a storm are written once and not
-#: step by step; events, so that pods need not wait for what is told of them.
-STATUSES_AT_ONCE, EVENTS_AT_ONCE = 4, 1
+#: Statuses the fleet writes at once, its nodes having a processor in common: those of a storm are then written once and not step by
+#: step. Its events have one rate together, so that pods need not wait for what is told of them.
+STATUSES_AT_ONCE = 4
 #: On the bridge's address nobody else listens there.
 KUBELET_PORT = 10250
 SMALL_FLEET = 500
@@ -125,7 +126,7 @@ class SimulatedFleet:
         self._tls = tls
         self._kubelets: dict[str, Kubelet] = {}
         self._servers: dict[str, KubeletServer] = {}
-        self._event_turns = asyncio.Semaphore(EVENTS_AT_ONCE)
+        self._event_rate = EventRate(clock)
         self._status_turns = asyncio.Semaphore(STATUSES_AT_ONCE)
         self._factory.informer(core.Node).add_handler(self._node_changed)
 
@@ -184,7 +185,7 @@ class SimulatedFleet:
             machine=simulated_machine(),
             pods=self._shares.of(name),
         )
-        made.recorder.turns = self._event_turns
+        made.recorder.rate = self._event_rate
         made.statuses.turns = self._status_turns
         return made
 
