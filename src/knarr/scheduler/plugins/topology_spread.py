@@ -78,7 +78,8 @@ class PodTopologySpread(Plugin):
                 continue
             counts = table.count_pods(*_counting(pod.metadata.namespace, _selector(constraint, pod)))
             totals = _by_domain(counts, ids, table.present & (ids >= 0), len(names))
-            weight = np.log(len(np.unique(ids[labelled])) + 2)
+            # Counting is several times cheaper than ``unique``, which sorts.
+            weight = np.log(np.count_nonzero(np.bincount(ids[labelled])) + 2)
             total[labelled] += totals[ids[labelled]] * weight + (constraint.maxSkew - 1)
             used = True
         if not used:
