@@ -49,7 +49,11 @@ class Checker:
 
     def check(self, node: Node) -> Type:
         """The type of the whole; ``issues`` says whether it is to be trusted."""
-        return self._types.resolve(self._check(node), final=True)
+        return self.final(self._check(node))
+
+    def final(self, one: Type) -> Type:
+        """The type of a node once all is checked; what was not found out is dynamic."""
+        return self._types.resolve(one, final=True)
 
     def _check(self, node: Node) -> Type:
         kind = node.type = self._of(node)
@@ -84,7 +88,7 @@ class Checker:
         return ERROR
 
     def _shown(self, one: Type) -> str:
-        return str(self._types.resolve(one, final=True))
+        return str(self.final(one))
 
     def _lookup(self, name: str) -> Type | None:
         for scope in reversed(self._scopes):
@@ -158,6 +162,7 @@ class Checker:
                 continue
             *wanted, gives = self._types.renamed((*signature.params, signature.result))
             if self._types.fits(list(zip(wanted, given, strict=True))):
+                node.overloads.append(signature)
                 gives = self._types.resolve(gives)
                 result = gives if result is None or result == gives else DYN
         if result is not None:

@@ -13,11 +13,14 @@ from typing import Any
 
 from knarr.api.cel.checker import Checker
 from knarr.api.cel.compiler import Code, Compiler
+from knarr.api.cel.costs import estimate
 from knarr.api.cel.errors import CompileError, EvaluationError, Issue
 from knarr.api.cel.library import STANDARD, check_literals
 from knarr.api.cel.limits import MAX_NESTING, Meter
 from knarr.api.cel.parser import SyntaxFault, parse
+from knarr.api.cel.ranges import Range
 from knarr.api.cel.signatures import Functions
+from knarr.api.cel.sizes import Sizes
 from knarr.api.cel.types import DYN, Type, list_of, map_of, opaque, optional_of, type_of
 from knarr.api.cel.values import ABSENT, TypeValue
 
@@ -40,9 +43,13 @@ def _no_messages(name: str) -> None:
 class Program:
     """A compiled expression."""
 
-    def __init__(self, source: str, kind: Type, code: Code, cost: int, *, used: Mapping[str, int], size: int) -> None:
+    def __init__(
+        self, source: str, kind: Type, code: Code, cost: int, *, used: Mapping[str, int], size: int, estimate: Range | None = None
+    ) -> None:
         self.source = source
         self.type = kind
+        self.estimate = estimate
+        """What it costs at least and at most, as upstream counts it; None where nobody asked."""
         self._code = code
         self._cost = cost
         self._used = tuple((name, at) for name, at in used.items())
@@ -84,8 +91,8 @@ class Environment:
         self._messages = messages
         self._make_message = make_message
 
-    def compile(self, source: str) -> Program:
-        """Raises ``CompileError``."""
+    def compile(self, source: str, *, sizes: Sizes | None = None) -> Program:
+        """``sizes`` of what variables hold are for an estimate of the cost. Raises ``CompileError``."""
         try:
             tree = parse(source)
             checker = Checker(self._variables, self._functions, self._messages)
@@ -94,10 +101,11 @@ class Environment:
                 raise CompileError(source, checker.issues)
             if faults := check_literals(tree):
                 raise CompileError(source, faults)
+            cost_range = estimate(tree, checker.final, sizes) if sizes is not None else None
             compiler = Compiler(self._functions, self._make_message)
             code, cost = compiler.compile(tree)
         except SyntaxFault as fault:
             raise CompileError(source, fault.issues) from None
         except RecursionError:
             raise CompileError(source, [Issue(-1, f"expression recursion limit exceeded: {MAX_NESTING}")]) from None
-        return Program(source, kind, code, cost, used=compiler.used, size=compiler.size)
+        return Program(source, kind, code, cost, used=compiler.used, size=compiler.size, estimate=cost_range)

@@ -13,7 +13,7 @@ from knarr.api.cel.syntax import Ident, Loop, Node, OptionalMap, Select
 __all__ = ["MacroError", "expand"]
 
 #: Macros of one variable, and of two: name -> (kind, whether there may be a condition before the body).
-_ONE = {"all": "all", "exists": "exists", "exists_one": "exists_one", "existsOne": "exists_one", "map": "map", "filter": "filter", "sortBy": "sortBy"}
+_ONE = {"all": "all", "exists": "exists", "exists_one": "exists_one", "map": "map", "filter": "filter", "sortBy": "sortBy"}
 _TWO = {"all": "all", "exists": "exists", "existsOne": "exists_one", "exists_one": "exists_one",
         "transformList": "transformList", "transformMap": "transformMap", "transformMapEntry": "transformMapEntry"}  # fmt: skip
 _WITH_CONDITION = ("transformList", "transformMap", "transformMapEntry")

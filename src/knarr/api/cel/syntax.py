@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from knarr.api.cel.signatures import Signature
 from knarr.api.cel.types import DYN, Type
 
 __all__ = ["Call", "Entry", "Ident", "ListLiteral", "Literal", "Logic", "Loop", "MapLiteral", "Message", "Node", "OptionalMap", "Select"]
@@ -50,6 +51,8 @@ class Call(Node):
     function: str
     args: list[Node]
     target: Node | None = None
+    overloads: list[Signature] = field(default_factory=list, init=False)
+    """Those that take the arguments; set by ``checker``."""
 
 
 @dataclass(slots=True, eq=False)
