@@ -1,4 +1,4 @@
-"""Write down again what upstream says: the expectations of the tests on expressions, rules of definitions, their costs, and policies.
+"""Write down again what upstream says: the expectations of the tests on expressions, rules of definitions, their costs, selectors of devices, and policies.
 
 The inputs are those that stand in the files already; add a line with any outcome to have it asked. ``tools/upstream/README.md`` says how
 the programs are built that are asked.
@@ -72,6 +72,12 @@ def costs(program: Path, file: Path) -> str:
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in told) + "\n"
 
 
+def selectors(program: Path, file: Path) -> str:
+    asked = [unescaped(line.split("\t")[0]) for line in file.read_text().split("\n") if line]
+    said = ask(program, [{"e": each} for each in asked])
+    return "".join(f"{escaped(each)}\t{escaped(str(answer))}\n" for each, answer in zip(asked, said, strict=True))
+
+
 def policies(program: Path, file: Path) -> str:
     objects = [json.loads(line)["object"] for line in file.read_text().splitlines()]
     pairs = zip(objects, ask(program, objects), strict=True)
@@ -84,6 +90,7 @@ def main() -> None:
         ("expressions", expressions, TESTS / "cel" / "outcomes.tsv"),
         ("definitions", definitions, TESTS / "apiextensions" / "rule_outcomes.jsonl"),
         ("costs", costs, TESTS / "apiextensions" / "cost_outcomes.jsonl"),
+        ("selectors", selectors, TESTS / "resource" / "selector_outcomes.tsv"),
         ("policies", policies, TESTS / "admissionregistration" / "policy_outcomes.jsonl"),
     ):
         before = file.read_text()

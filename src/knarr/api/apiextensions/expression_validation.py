@@ -146,7 +146,7 @@ class _Judge:
             return
         times = place.times if place.times is not None else instances(sizes.least_bytes)
         for index, rule in enumerate(place.schema.xKubernetesValidations):
-            compiled = compile_rule(rule, kind, sizes)
+            compiled = compile_rule(rule, kind, sizes.at)
             here = f"{place.field}.x-kubernetes-validations[{index}]"
             self.faults += self._cost(here, compiled, times)
             self.faults += _faults(here, compiled, place.uncorrelatable)

@@ -14,6 +14,7 @@ from knarr.api.cel.errors import Issue
 from knarr.api.cel.operators import SIGNATURES
 from knarr.api.cel.signatures import Functions, Signature
 from knarr.api.cel.syntax import (
+    Bind,
     Call,
     Ident,
     ListLiteral,
@@ -79,6 +80,8 @@ class Checker:
                 return self._loop(node)
             case OptionalMap():
                 return self._optional_map(node)
+            case Bind():
+                return self._bind(node)
             case Message():
                 return self._message(node)
         raise AssertionError(node)
@@ -240,7 +243,7 @@ class Checker:
             first, second = (over.params[0], DYN) if len(node.variables) == 1 else (INT, over.params[0])
         elif over.kind == "map":
             first, second = over.params
-        elif over.kind not in _DYNAMIC:
+        elif over.kind == "any" or over.kind not in _DYNAMIC:
             text = f"expression of type '{over}' cannot be range of a comprehension (must be list, map, or dynamic)"
             self._fault(node.over.position, text)
             first = second = ERROR
@@ -301,6 +304,13 @@ class Checker:
         body = self._types.resolve(body)
         if body.kind != "optional_type" and body.kind not in _DYNAMIC:
             return self._no_overload(node.position, "_?_:_", [BOOL, body, optional_of(DYN)])
+        return body
+
+    def _bind(self, node: Bind) -> Type:
+        value = self._check(node.value)
+        self._scopes.append({node.name: value})
+        body = self._check(node.body)
+        self._scopes.pop()
         return body
 
     def _message(self, node: Message) -> Type:

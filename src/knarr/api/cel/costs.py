@@ -19,8 +19,9 @@ from operator import or_
 
 from knarr.api.cel.call_costs import Given, Operand, charge, sorting
 from knarr.api.cel.ranges import MOST, NOTHING, ONE, UNKNOWN, Range, exactly
-from knarr.api.cel.sizes import ITEMS, KEYS, NOWHERE, VALUES, Sizes, Way
+from knarr.api.cel.sizes import ITEMS, KEYS, NOWHERE, VALUES, SizeAt, Way
 from knarr.api.cel.syntax import (
+    Bind,
     Call,
     Ident,
     ListLiteral,
@@ -43,8 +44,8 @@ _SCALARS = ("bool", "double", "duration", "int", "timestamp", "uint")
 INDICES = "@indices"
 
 
-def estimate(tree: Node, types: Callable[[Type], Type], sizes: Sizes) -> Range:
-    """The cost of a checked expression. ``types`` makes the types of nodes final; ``sizes`` are those of ``self``."""
+def estimate(tree: Node, types: Callable[[Type], Type], sizes: SizeAt) -> Range:
+    """The cost of a checked expression. ``types`` makes the types of nodes final; ``sizes`` knows what variables hold."""
     try:
         return _Estimate(types, sizes).cost(tree)
     except RecursionError:
@@ -104,7 +105,7 @@ _ROUNDS: dict[str, tuple[Range, _Round, Range]] = {
 class _Estimate:
     """Of one expression."""
 
-    def __init__(self, types: Callable[[Type], Type], sizes: Sizes) -> None:
+    def __init__(self, types: Callable[[Type], Type], sizes: SizeAt) -> None:
         self._types = types
         self._given = sizes
         self._ways: dict[Node, Way] = {}
@@ -133,6 +134,8 @@ class _Estimate:
                 return self._sort_by(node) if node.kind == "sortBy" else self._loop(node)
             case OptionalMap():
                 return self._optional_map(node)
+            case Bind():
+                return self._bind(node)
         raise AssertionError(node)
 
     def _ident(self, node: Node, name: str) -> Range:
@@ -226,7 +229,7 @@ class _Estimate:
     def _operand(self, node: Node) -> Operand:
         size, of = self._known_size(node), self._types(node.type)
         way = self._way(node)
-        elements = (self._given.at(Way([*way.steps, ITEMS], way.length + 1)) if way.length else None) or UNKNOWN
+        elements = (self._given(Way([*way.steps, ITEMS], way.length + 1)) if way.length else None) or UNKNOWN
         return Operand(node, of, size or UNKNOWN, size is not None, elements if of.params else None)
 
     def _loop(self, node: Loop) -> Range:
@@ -274,8 +277,7 @@ class _Estimate:
     def _sort_by(self, node: Loop) -> Range:
         """The list is bound to a name, its keys are made by ``map``, and all of them are compared."""
         over = self.cost(node.over)
-        bound = _Local(self._way(node.over), self._known_size(node.over), self._entries_of(node.over))
-        self._locals.append(("@sorted", bound))
+        self._let("@sorted", node.over)
         keys = Loop(node.position, "map", self._named("@sorted", self._types(node.over.type)), node.variables, node.body)
         made = self.cost(keys)
         self._locals.pop()
@@ -283,6 +285,17 @@ class _Estimate:
         assert compared.size is not None
         self._sizes[node] = compared.size
         return _NEW_LIST + over + ONE + made + compared.cost
+
+    def _bind(self, node: Bind) -> Range:
+        value = self.cost(node.value)
+        self._let(node.name, node.value)
+        body = self.cost(node.body)
+        self._same(node, node.body)
+        self._locals.pop()
+        return _NEW_LIST + value + body
+
+    def _let(self, name: str, value: Node) -> None:
+        self._locals.append((name, _Local(self._way(value), self._known_size(value), self._entries_of(value))))
 
     def _optional_map(self, node: OptionalMap) -> Range:
         """If there is a value, it is bound to a name and the body's value made an optional; otherwise there is none."""
@@ -321,7 +334,7 @@ class _Estimate:
     def _known_size(self, node: Node) -> Range | None:
         if (found := self._sizes.get(node) or _size_as_written(node)) is not None:
             return found
-        if (found := self._given.at(self._way(node))) is not None:
+        if (found := self._given(self._way(node))) is not None:
             self._sizes[node] = found
             return found
         if (found := _size_of_type(self._types(node.type))) is not None:

@@ -6,12 +6,12 @@ that looks them up. Neighbours: ``costs`` asks; who declares a variable says wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from knarr.api.cel.ranges import Range
 
-__all__ = ["ITEMS", "KEYS", "NOWHERE", "VALUES", "Sizes", "Way"]
+__all__ = ["ITEMS", "KEYS", "NOWHERE", "VALUES", "SizeAt", "Sizes", "Way"]
 
 ITEMS = "@items"
 KEYS = "@keys"
@@ -46,6 +46,10 @@ class Way:
 NOWHERE = Way([], 0)
 
 
+#: The size of what a way leads to; None if that is not known.
+SizeAt = Callable[[Way], Range | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Of one type. ``most`` counts characters, items or entries; what has no length has none of them, hence 0."""
@@ -56,6 +60,8 @@ class Sizes:
     element: Sizes | None = None
     keys: Sizes | None = None
     fields: Mapping[str, Sizes] = field(default_factory=dict)
+    any_field: Sizes | None = None
+    """Of fields that are not named."""
 
     def at(self, way: Way) -> Range | None:
         """The size of what the way leads to; None if it leads nowhere that is known.
@@ -67,7 +73,7 @@ class Sizes:
             return None
         found = self
         for step in way.steps[1:]:
-            below = found.element if step in (ITEMS, VALUES) else found.keys if step == KEYS else found.fields.get(step)
+            below = found.element if step in (ITEMS, VALUES) else found.keys if step == KEYS else found.fields.get(step, found.any_field)
             if below is None:
                 return None
             found = below

@@ -12,7 +12,7 @@ from typing import Any
 from knarr.api.cel.signatures import Signature
 from knarr.api.cel.types import DYN, Type
 
-__all__ = ["Call", "Entry", "Ident", "ListLiteral", "Literal", "Logic", "Loop", "MapLiteral", "Message", "Node", "OptionalMap", "Select"]
+__all__ = ["Bind", "Call", "Entry", "Ident", "ListLiteral", "Literal", "Logic", "Loop", "MapLiteral", "Message", "Node", "OptionalMap", "Select"]
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +102,15 @@ class Loop(Node):
     variables: tuple[str, ...]
     body: Node
     condition: Node | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Bind(Node):
+    """``cel.bind``: a name for a value, within the body."""
+
+    name: str
+    value: Node
+    body: Node
 
 
 @dataclass(slots=True, eq=False)

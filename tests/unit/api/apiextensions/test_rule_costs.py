@@ -32,7 +32,7 @@ def estimated(schema: dict[str, Any], root: bool, rule: str) -> list[int]:
     parsed = codec.from_dict(apiextensions.JSONSchemaProps, schema)
     kind, sizes = declared_type(parsed, root=root), sizes_of(parsed, root=root)
     assert kind is not None and sizes is not None
-    estimate = Environment({"self": kind, "oldSelf": kind}).compile(rule, sizes=sizes).estimate
+    estimate = Environment({"self": kind, "oldSelf": kind}).compile(rule, sizes=sizes.at).estimate
     assert estimate is not None
     return [estimate.least, estimate.most, instances(sizes.least_bytes)]
 
