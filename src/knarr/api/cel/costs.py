@@ -18,7 +18,7 @@ from functools import reduce
 from operator import or_
 
 from knarr.api.cel.call_costs import Given, Operand, charge, sorting
-from knarr.api.cel.ranges import MOST, NOTHING, ONE, UNKNOWN, Range, exactly
+from knarr.api.cel.ranges import NOTHING, ONE, UNKNOWN, Range, exactly
 from knarr.api.cel.sizes import ITEMS, KEYS, NOWHERE, VALUES, SizeAt, Way
 from knarr.api.cel.syntax import (
     Bind,
@@ -41,16 +41,12 @@ _NEW_LIST = exactly(10)
 _NEW_MAP = exactly(30)
 _SCALARS = ("bool", "double", "duration", "int", "timestamp", "uint")
 #: The keys of a list.
-INDICES = "@indices"
+_INDICES = "@indices"
 
 
 def estimate(tree: Node, types: Callable[[Type], Type], sizes: SizeAt) -> Range:
     """The cost of a checked expression. ``types`` makes the types of nodes final; ``sizes`` knows what variables hold."""
-    try:
-        return _Estimate(types, sizes).cost(tree)
-    except RecursionError:
-        # It was just shallow enough to be checked. What cannot be estimated is too dear.
-        return exactly(MOST)
+    return _Estimate(types, sizes).cost(tree)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +266,7 @@ class _Estimate:
             held = self._entries_of(over)
             of_list = (held.kind if held is not None else self._types(over.type).kind) == "list"
             value = number == 1 or (len(node.variables) == 1 and of_list)
-            step = (ITEMS if of_list else VALUES) if value else INDICES if of_list else KEYS
+            step = (ITEMS if of_list else VALUES) if value else _INDICES if of_list else KEYS
             size = None if held is None else held.values if value else held.keys
             self._locals.append((name, _Local(self._way(over).to(step), size)))
 
