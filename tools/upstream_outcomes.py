@@ -1,4 +1,4 @@
-"""Write down again what upstream says: the expectations of the tests on expressions, rules of definitions and policies.
+"""Write down again what upstream says: the expectations of the tests on expressions, rules of definitions, their costs, selectors of devices, and policies.
 
 The inputs are those that stand in the files already; add a line with any outcome to have it asked. ``tools/upstream/README.md`` says how
 the programs are built that are asked.
@@ -53,13 +53,29 @@ def expressions(program: Path, file: Path) -> str:
 
 def definitions(program: Path, file: Path) -> str:
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    asked = [{key: row[key] for key in ("schema", "new", "old")} for row in rows]
+    asked = [{key: row[key] for key in ("schema", "before", "new", "old") if key in row} for row in rows]
     lines = []
     for row, said in zip(asked, ask(program, asked), strict=True):
         faults = sorted(said["crd"])
         told = {**row, "definition": faults, "object": sorted(said.get("cr", [])) if not faults else []}
         lines.append(json.dumps(told, ensure_ascii=False))
     return "\n".join(lines) + "\n"
+
+
+def costs(program: Path, file: Path) -> str:
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    asked = [{"schema": row["schema"], "root": row["root"], "rules": list(row["costs"])} for row in rows]
+    told = [
+        {"schema": row["schema"], "root": row["root"], "costs": dict(zip(row["rules"], said, strict=True))}
+        for row, said in zip(asked, ask(program, asked), strict=True)
+    ]
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in told) + "\n"
+
+
+def selectors(program: Path, file: Path) -> str:
+    asked = [unescaped(line.split("\t")[0]) for line in file.read_text().split("\n") if line]
+    said = ask(program, [{"e": each} for each in asked])
+    return "".join(f"{escaped(each)}\t{escaped(str(answer))}\n" for each, answer in zip(asked, said, strict=True))
 
 
 def policies(program: Path, file: Path) -> str:
@@ -73,6 +89,8 @@ def main() -> None:
     for name, write, file in (
         ("expressions", expressions, TESTS / "cel" / "outcomes.tsv"),
         ("definitions", definitions, TESTS / "apiextensions" / "rule_outcomes.jsonl"),
+        ("costs", costs, TESTS / "apiextensions" / "cost_outcomes.jsonl"),
+        ("selectors", selectors, TESTS / "resource" / "selector_outcomes.tsv"),
         ("policies", policies, TESTS / "admissionregistration" / "policy_outcomes.jsonl"),
     ):
         before = file.read_text()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
+from knarr.api.apiextensions import rule_costs
 from knarr.client.transport import Response
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
@@ -160,5 +162,41 @@ def test_fields_that_nothing_can_be_selected_by_are_refused(knarr_cluster: Clust
             assert f"spec.selectableFields[{index}].jsonPath: {fault}" in text, text
         assert 'spec.selectableFields[4].jsonPath: Duplicate value: ".spec.color"' in text
         assert "spec.selectableFields[5].jsonPath: Invalid value: \".spec['color']\": is an invalid path: array notation is not allowed" in text
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def pairs(limit: int | None) -> dict[str, Any]:
+    names: dict[str, Any] = {"type": "array", "items": {"type": "string", "maxLength": 10}}
+    if limit is not None:
+        names["maxItems"] = limit
+    rule = {"rule": "self.names.all(x, self.names.exists_one(y, x == y))"}
+    return definition({"type": "object", "properties": {"names": names}, "x-kubernetes-validations": [rule]})
+
+
+def test_a_definition_whose_rule_could_cost_too_much_is_refused_with_every_cause(knarr_cluster: ClusterRunner) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        refused = await call(cluster, "POST", DEFINITIONS, pairs(None))
+        assert refused.status == 422
+        root = "spec.validation.openAPIV3Schema"
+        rule = f"{root}.properties[spec].x-kubernetes-validations[0].rule"
+        told = [(cause["field"], cause["reason"]) for cause in msgspec.json.decode(refused.body)["details"]["causes"]]
+        assert told == [(rule, "FieldValueForbidden"), (rule, "FieldValueForbidden"), (root, "FieldValueForbidden")]
+        assert "estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems" in message(refused)
+        await established(cluster, pairs(100))
+
+    knarr_cluster.run(scenario, nodes=0)
+
+
+def test_a_definition_accepted_before_can_be_changed_but_not_its_schema(knarr_cluster: ClusterRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        await established(cluster, pairs(100))
+        # As after an upgrade to a server that allows less.
+        monkeypatch.setattr(rule_costs, "RULE_COST_LIMIT", 10_000)
+        path = f"{DEFINITIONS}/windows.example.com"
+        assert (await call(cluster, "PATCH", path, {"spec": {"names": {"shortNames": ["w"]}}})).status == 200
+        refused = await call(cluster, "PATCH", path, {"spec": {"versions": pairs(99)["spec"]["versions"]}})
+        assert refused.status == 422
+        assert "estimated rule cost exceeds budget by factor of" in message(refused)
 
     knarr_cluster.run(scenario, nodes=0)

@@ -41,13 +41,15 @@ def any_change(new: Any, old: Any) -> list[FieldError]:
 class Rules:
     """``check`` runs on create and on update, ``update`` on update only, with the new object first.
 
-    ``by_subresource`` replaces ``update`` for changes that come in by a sub-resource.
+    ``by_subresource`` replaces ``update`` for changes that come in by a sub-resource; ``check_changed`` replaces ``check`` on update, for
+    kinds in which what the old object has may stay.
     """
 
     check: Callable[[Any], list[FieldError]] = nothing_to_check
     update: Callable[[Any, Any], list[FieldError]] = any_change
     name: NameCheck = names.dns1123_subdomain
     by_subresource: Mapping[str, Callable[[Any, Any], list[FieldError]]] = field(default_factory=dict)
+    check_changed: Callable[[Any, Any], list[FieldError]] | None = None
 
 
 #: Parts remembered as faultless, a check; when it is full, it begins anew. 100 bytes each.

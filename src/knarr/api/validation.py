@@ -84,8 +84,8 @@ def _namespaced(cls: Any) -> bool:
         return True
 
 
-def validate(obj: Any) -> list[FieldError]:
-    """Every fault of an object of a built-in kind; its defaults are set."""
+def validate(obj: Any, old: Any = None) -> list[FieldError]:
+    """Every fault of an object of a built-in kind; its defaults are set. ``old`` is the object it replaces, if there is one."""
     cls: Any = type(obj)
     custom = getattr(cls, "CUSTOM", None)
     if custom is not None:
@@ -95,6 +95,8 @@ def validate(obj: Any) -> list[FieldError]:
     if cls.__name__ in NAMELESS:
         return rules.check(obj)
     faults = check_metadata(obj.metadata, namespaced=_namespaced(cls), name=rules.name)
+    if old is not None and rules.check_changed is not None:
+        return faults + rules.check_changed(obj, old)
     return faults + rules.check(obj)
 
 

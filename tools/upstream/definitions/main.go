@@ -1,4 +1,5 @@
-// Reads lines of {"schema", "new", "old"}, writes every fault of a definition with that schema, and of the new object.
+// Reads lines of {"schema", "before", "new", "old"}, writes every fault of a definition with that schema, which replaces one with the
+// schema "before" if there is one, and of the new object.
 package main
 
 import (
@@ -17,14 +18,30 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/cel/common"
 )
 
 type In struct {
-	Schema v1.JSONSchemaProps `json:"schema"`
-	New    map[string]any     `json:"new"`
-	Old    map[string]any     `json:"old"`
+	Schema v1.JSONSchemaProps  `json:"schema"`
+	Before *v1.JSONSchemaProps `json:"before"`
+	New    map[string]any      `json:"new"`
+	Old    map[string]any      `json:"old"`
+}
+
+func definition(openAPI *v1.JSONSchemaProps) *apiextensions.CustomResourceDefinition {
+	crd := &v1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "foos.example.com", ResourceVersion: "1"}, Spec: v1.CustomResourceDefinitionSpec{
+		Group: "example.com", Scope: "Namespaced", Names: v1.CustomResourceDefinitionNames{Plural: "foos", Singular: "foo", Kind: "Foo", ListKind: "FooList"},
+		Versions: []v1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: &v1.CustomResourceValidation{OpenAPIV3Schema: openAPI}}},
+	}}
+	v1.SetDefaults_CustomResourceDefinitionSpec(&crd.Spec)
+	var internal apiextensions.CustomResourceDefinition
+	if err := v1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(crd, &internal, nil); err != nil {
+		panic(err)
+	}
+	internal.Status.StoredVersions = []string{"v1"}
+	return &internal
 }
 
 func fix(v any) any {
@@ -60,17 +77,13 @@ func main() {
 			panic(err)
 		}
 		out := map[string]any{}
-		crd := &v1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "foos.example.com"}, Spec: v1.CustomResourceDefinitionSpec{
-			Group: "example.com", Scope: "Namespaced", Names: v1.CustomResourceDefinitionNames{Plural: "foos", Singular: "foo", Kind: "Foo", ListKind: "FooList"},
-			Versions: []v1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: &v1.CustomResourceValidation{OpenAPIV3Schema: &in.Schema}}},
-		}}
-		v1.SetDefaults_CustomResourceDefinitionSpec(&crd.Spec)
-		var internal apiextensions.CustomResourceDefinition
-		if err := v1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(crd, &internal, nil); err != nil {
-			panic(err)
+		internal := definition(&in.Schema)
+		var errs field.ErrorList
+		if in.Before == nil {
+			errs = crdval.ValidateCustomResourceDefinition(context.TODO(), internal)
+		} else {
+			errs = crdval.ValidateCustomResourceDefinitionUpdate(context.TODO(), internal, definition(in.Before))
 		}
-		internal.Status.StoredVersions = []string{"v1"}
-		errs := crdval.ValidateCustomResourceDefinition(context.TODO(), &internal)
 		msgs := []string{}
 		for _, e := range errs {
 			msgs = append(msgs, e.Error())

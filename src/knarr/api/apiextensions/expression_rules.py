@@ -21,6 +21,7 @@ from knarr.api.apiextensions.schema import mentions_rules
 from knarr.api.cel.environment import Environment, Program
 from knarr.api.cel.errors import CompileError, CostExceeded, EvaluationError
 from knarr.api.cel.limits import MAX_MESSAGE_BYTES, PAUSE_AFTER_COST, REQUEST_COST_BUDGET, Meter
+from knarr.api.cel.sizes import SizeAt
 from knarr.api.cel.types import Type, optional_of
 from knarr.api.cel.values import Optional
 from knarr.api.errors import FieldError, duplicate, field_forbidden, invalid_value, required
@@ -50,13 +51,13 @@ class CompiledRule:
         return (self.rule.message or self.rule.rule).strip()
 
 
-def compile_rule(rule: apiextensions.ValidationRule, kind: Type) -> CompiledRule:
-    """Compile one rule, and the expression of its message."""
+def compile_rule(rule: apiextensions.ValidationRule, kind: Type, sizes: SizeAt | None = None) -> CompiledRule:
+    """Compile one rule, and the expression of its message; with ``sizes`` of what it is asked of, costs are estimated."""
     compiled = CompiledRule(rule)
     old = optional_of(kind) if rule.optionalOldSelf else kind
     environment = Environment({"self": kind, "oldSelf": old})
     try:
-        program = environment.compile(rule.rule)
+        program = environment.compile(rule.rule, sizes=sizes)
     except CompileError as error:
         compiled.fault = f"compilation failed: {error}"
         return compiled
@@ -66,7 +67,7 @@ def compile_rule(rule: apiextensions.ValidationRule, kind: Type) -> CompiledRule
     compiled.program = program
     if rule.messageExpression:
         try:
-            message = environment.compile(rule.messageExpression)
+            message = environment.compile(rule.messageExpression, sizes=sizes)
         except CompileError as error:
             compiled.message_fault = f"messageExpression compilation failed: {error}"
             return compiled

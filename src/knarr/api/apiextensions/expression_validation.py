@@ -1,21 +1,24 @@
-"""The rules of a definition, judged when the definition is written: each is whole, and compiles against its part of the schema.
+"""The rules of a definition, judged when the definition is written: each is whole, compiles against its part of the schema, and is not
+estimated to cost too much.
 
-Upstream's counterpart is the part of ``apis/apiextensions/validation`` on ``x-kubernetes-validations``. What it estimates of costs before
-an object is there is not done here: costs are counted when rules run.
-
-Neighbour: ``expression_rules`` runs them.
+Upstream's counterpart is the part of ``apis/apiextensions/validation`` on ``x-kubernetes-validations``. Neighbours: ``expression_rules``
+runs them, ``rule_costs`` has the limits.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
 from knarr.api.apiextensions import v1 as apiextensions
 from knarr.api.apiextensions.declared import declared_type
-from knarr.api.apiextensions.expression_rules import ExpressionRules, compile_rule
+from knarr.api.apiextensions.expression_rules import CompiledRule, ExpressionRules, compile_rule
 from knarr.api.apiextensions.field_paths import PathFault, field_path
+from knarr.api.apiextensions.rule_costs import RuleCosts, multiplied
+from knarr.api.apiextensions.sizes import instances, sizes_of
+from knarr.api.cel.ranges import capped
 from knarr.api.errors import FieldError, field_forbidden, invalid_value, not_supported, required
 
 __all__ = ["check_rules"]
@@ -27,9 +30,15 @@ REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "F
 _LINE_BREAK = re.compile(r"[\n\r]+")
 
 
-def check_rules(field: str, schema: Schema) -> list[FieldError]:
-    """Every fault of every rule below a version's schema, whose path is ``field``."""
-    faults = _misplaced(field, schema) or _check(field, schema, root=True, uncorrelatable="")
+def check_rules(field: str, schema: Schema, *, unchanged: bool = False) -> list[FieldError]:
+    """Every fault of every rule below a version's schema, whose path is ``field``. In a schema that is ``unchanged`` a single rule may cost
+    what it cost before; all together may not.
+    """
+    if faults := _misplaced(field, schema):
+        return faults
+    costs = RuleCosts(each=not unchanged)
+    judge = _Judge(costs)
+    faults = judge.check(_Place(field, schema, root=True)) + judge.faults + costs.total_faults(field)
     return faults or _defaults(field, schema, root=True)
 
 
@@ -80,24 +89,75 @@ def _misplaced(field: str, schema: Schema, *, logical: bool = False) -> list[Fie
     return faults
 
 
-def _check(field: str, schema: Schema, *, root: bool, uncorrelatable: str) -> list[FieldError]:
-    faults: list[FieldError] = []
-    for name, child in schema.properties.items():
-        faults += _below(f"{field}.properties[{name}]", child, uncorrelatable)
-    if isinstance(schema.additionalProperties, Schema):
-        faults += _below(f"{field}.additionalProperties", schema.additionalProperties, uncorrelatable)
-    if isinstance(schema.items, Schema):
-        lost = "" if schema.xKubernetesListType == "map" else field
-        faults += _below(f"{field}.items", schema.items, uncorrelatable or lost)
-    own = _shapes(field, schema)
-    if own or faults:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A part of the schema. ``uncorrelatable`` is the nearest list above whose items have no identity; ``times`` is how often the part can be
+    in one object, None where nothing says.
+    """
+
+    field: str
+    schema: Schema
+    root: bool = False
+    uncorrelatable: str = ""
+    times: int | None = 1
+
+    def below(self, name: str, child: Schema, *, lost: str = "") -> _Place:
+        return _Place(
+            f"{self.field}.{name}",
+            child,
+            root=child.xKubernetesEmbeddedResource,
+            uncorrelatable=self.uncorrelatable or lost,
+            times=multiplied(self.times, self.schema),
+        )
+
+    def children(self) -> Iterator[_Place]:
+        schema = self.schema
+        for name, child in schema.properties.items():
+            yield self.below(f"properties[{name}]", child)
+        if isinstance(schema.additionalProperties, Schema):
+            yield self.below("additionalProperties", schema.additionalProperties)
+        if isinstance(schema.items, Schema):
+            yield self.below("items", schema.items, lost="" if schema.xKubernetesListType == "map" else self.field)
+
+
+class _Judge:
+    """Goes through one schema. ``faults`` are those of expressions, which are told after those of their surroundings."""
+
+    def __init__(self, costs: RuleCosts) -> None:
+        self._costs = costs
+        self.faults: list[FieldError] = []
+
+    def check(self, place: _Place) -> list[FieldError]:
+        """The faults of what is around expressions, here and below."""
+        faults = [fault for child in place.children() for fault in self.check(child)]
+        faults += _shapes(place.field, place.schema)
         # What does not hang together is not compiled: that would only add faults that say less.
-        return faults + own
-    return _compiled(field, schema, root=root, uncorrelatable=uncorrelatable)
+        if not faults and place.schema.xKubernetesValidations:
+            self._compile(place)
+        return faults
 
+    def _compile(self, place: _Place) -> None:
+        kind, sizes = declared_type(place.schema, root=place.root), sizes_of(place.schema, root=place.root)
+        if kind is None or sizes is None:
+            text = "internal error: failed to construct type information for x-kubernetes-validations rules: "
+            text += "unable to convert structural schema to CEL declarations"
+            where = f"{place.field}.x-kubernetes-validations"
+            self.faults.append(FieldError("InternalError", where, f"Internal error: {text}"))
+            return
+        times = place.times if place.times is not None else instances(sizes.least_bytes)
+        for index, rule in enumerate(place.schema.xKubernetesValidations):
+            compiled = compile_rule(rule, kind, sizes.at)
+            here = f"{place.field}.x-kubernetes-validations[{index}]"
+            self.faults += self._cost(here, compiled, times)
+            self.faults += _faults(here, compiled, place.uncorrelatable)
 
-def _below(field: str, schema: Schema, uncorrelatable: str) -> list[FieldError]:
-    return _check(field, schema, root=schema.xKubernetesEmbeddedResource, uncorrelatable=uncorrelatable)
+    def _cost(self, here: str, compiled: CompiledRule, times: int) -> list[FieldError]:
+        faults = []
+        if compiled.program is not None and compiled.program.estimate is not None:
+            faults += self._costs.rule(f"{here}.rule", capped(compiled.program.estimate.most * times))
+        if compiled.message is not None and compiled.message.estimate is not None:
+            faults += self._costs.message(f"{here}.messageExpression", compiled.message.estimate.most)
+        return faults
 
 
 def _shapes(field: str, schema: Schema) -> list[FieldError]:
@@ -140,27 +200,17 @@ def _path(field: str, path: str, schema: Schema) -> list[FieldError]:
     return faults
 
 
-def _compiled(field: str, schema: Schema, *, root: bool, uncorrelatable: str) -> list[FieldError]:
-    if not schema.xKubernetesValidations:
-        return []
-    kind = declared_type(schema, root=root)
-    if kind is None:
-        text = "internal error: failed to construct type information for x-kubernetes-validations rules: "
-        text += "unable to convert structural schema to CEL declarations"
-        return [FieldError("InternalError", f"{field}.x-kubernetes-validations", f"Internal error: {text}")]
-    faults = []
-    for index, rule in enumerate(schema.xKubernetesValidations):
-        here = f"{field}.x-kubernetes-validations[{index}]"
-        compiled = compile_rule(rule, kind)
-        if compiled.fault:
-            faults.append(_invalid(f"{here}.rule", rule, compiled.fault))
-        if compiled.message_fault:
-            faults.append(_invalid(f"{here}.messageExpression", rule, compiled.message_fault))
-        if compiled.uses_old and uncorrelatable:
-            text = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelatable}"
-            faults.append(invalid_value(f"{here}.rule", rule.rule, text))
-        elif not compiled.uses_old and rule.optionalOldSelf is not None:
-            faults.append(invalid_value(f"{here}.optionalOldSelf", rule.optionalOldSelf, "may not be set if oldSelf is not used in rule"))
+def _faults(here: str, compiled: CompiledRule, uncorrelatable: str) -> list[FieldError]:
+    rule, faults = compiled.rule, []
+    if compiled.fault:
+        faults.append(_invalid(f"{here}.rule", rule, compiled.fault))
+    if compiled.message_fault:
+        faults.append(_invalid(f"{here}.messageExpression", rule, compiled.message_fault))
+    if compiled.uses_old and uncorrelatable:
+        text = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelatable}"
+        faults.append(invalid_value(f"{here}.rule", rule.rule, text))
+    elif not compiled.uses_old and rule.optionalOldSelf is not None:
+        faults.append(invalid_value(f"{here}.optionalOldSelf", rule.optionalOldSelf, "may not be set if oldSelf is not used in rule"))
     return faults
 
 

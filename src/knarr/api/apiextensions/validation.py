@@ -20,7 +20,10 @@ from knarr.api.rules import Rules, each, name_field, one_of, unchanged
 KIND_MAX = 63
 
 
-def check_definition(definition: apiextensions.CustomResourceDefinition) -> list[FieldError]:
+def check_definition(
+    definition: apiextensions.CustomResourceDefinition, old: apiextensions.CustomResourceDefinition | None = None
+) -> list[FieldError]:
+    """``old`` is what is changed: a schema in it may stay, although a new one like it would be refused."""
     spec = definition.spec
     faults: list[FieldError] = []
     wanted = f"{spec.names.plural}.{spec.group}"
@@ -33,7 +36,7 @@ def check_definition(definition: apiextensions.CustomResourceDefinition) -> list
         faults.append(invalid_value("spec.group", spec.group, text))
     faults += one_of("spec.scope", spec.scope, ("Cluster", "Namespaced"))
     faults += check_names("spec.names", spec.names)
-    faults += _check_versions(spec)
+    faults += _check_versions(spec, old)
     faults += _check_conversion("spec.conversion", spec)
     if spec.preserveUnknownFields:
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in "
@@ -59,7 +62,9 @@ def check_names(field: str, given: apiextensions.CustomResourceDefinitionNames) 
     return faults
 
 
-def _check_versions(spec: apiextensions.CustomResourceDefinitionSpec) -> list[FieldError]:
+def _check_versions(
+    spec: apiextensions.CustomResourceDefinitionSpec, old: apiextensions.CustomResourceDefinition | None
+) -> list[FieldError]:
     faults: list[FieldError] = []
     seen: set[str] = set()
     for index, version in enumerate(spec.versions):
@@ -76,7 +81,7 @@ def _check_versions(spec: apiextensions.CustomResourceDefinitionSpec) -> list[Fi
         for number, column in enumerate(version.additionalPrinterColumns):
             faults += _check_column(f"{here}.additionalPrinterColumns[{number}]", column)
         faults += _check_subresources(f"{here}.subresources", version.subresources)
-    faults += _check_schemas(spec)
+    faults += _check_schemas(spec, old)
     faults += _check_selectable(spec)
     stored = [version.name for version in spec.versions if version.storage]
     if len(stored) != 1:
@@ -88,7 +93,13 @@ def _check_versions(spec: apiextensions.CustomResourceDefinitionSpec) -> list[Fi
     return faults
 
 
-def _check_schemas(spec: apiextensions.CustomResourceDefinitionSpec) -> list[FieldError]:
+def _schemas(spec: apiextensions.CustomResourceDefinitionSpec) -> dict[str, apiextensions.JSONSchemaProps]:
+    return {each.name: each.schema.openAPIV3Schema for each in spec.versions if each.schema and each.schema.openAPIV3Schema}
+
+
+def _check_schemas(
+    spec: apiextensions.CustomResourceDefinitionSpec, old: apiextensions.CustomResourceDefinition | None
+) -> list[FieldError]:
     """What schemas say in expressions; compiled only where there are some."""
     schemas = [version.schema.openAPIV3Schema if version.schema else None for version in spec.versions]
     if not any(schema is not None and _mentions_rules(schema) for schema in schemas):
@@ -96,14 +107,16 @@ def _check_schemas(spec: apiextensions.CustomResourceDefinitionSpec) -> list[Fie
     # Most definitions have none, and then nothing of what compiles them is needed.
     from knarr.api.apiextensions.expression_validation import check_rules
 
+    before = _schemas(old.spec) if old is not None else {}
+    unchanged = [before.get(version.name) == schema for version, schema in zip(spec.versions, schemas, strict=True)]
     if all(schema == schemas[0] for schema in schemas) and schemas[0] is not None:
         # As upstream has it: what all versions share is said to be wrong once, where it once stood.
-        return check_rules("spec.validation.openAPIV3Schema", schemas[0])
+        return check_rules("spec.validation.openAPIV3Schema", schemas[0], unchanged=unchanged[0])
     return [
         fault
         for index, schema in enumerate(schemas)
         if schema is not None
-        for fault in check_rules(f"spec.versions[{index}].schema.openAPIV3Schema", schema)
+        for fault in check_rules(f"spec.versions[{index}].schema.openAPIV3Schema", schema, unchanged=unchanged[index])
     ]
 
 
@@ -232,5 +245,5 @@ def check_definition_update(
 
 
 RULES: dict[Any, Rules] = {
-    apiextensions.CustomResourceDefinition: Rules(check_definition, check_definition_update),
+    apiextensions.CustomResourceDefinition: Rules(check_definition, check_definition_update, check_changed=check_definition),
 }

@@ -14,6 +14,7 @@ from knarr.api.cel.errors import Issue
 from knarr.api.cel.operators import SIGNATURES
 from knarr.api.cel.signatures import Functions, Signature
 from knarr.api.cel.syntax import (
+    Bind,
     Call,
     Ident,
     ListLiteral,
@@ -49,7 +50,11 @@ class Checker:
 
     def check(self, node: Node) -> Type:
         """The type of the whole; ``issues`` says whether it is to be trusted."""
-        return self._types.resolve(self._check(node), final=True)
+        return self.final(self._check(node))
+
+    def final(self, one: Type) -> Type:
+        """The type of a node once all is checked; what was not found out is dynamic."""
+        return self._types.resolve(one, final=True)
 
     def _check(self, node: Node) -> Type:
         kind = node.type = self._of(node)
@@ -75,6 +80,8 @@ class Checker:
                 return self._loop(node)
             case OptionalMap():
                 return self._optional_map(node)
+            case Bind():
+                return self._bind(node)
             case Message():
                 return self._message(node)
         raise AssertionError(node)
@@ -84,7 +91,7 @@ class Checker:
         return ERROR
 
     def _shown(self, one: Type) -> str:
-        return str(self._types.resolve(one, final=True))
+        return str(self.final(one))
 
     def _lookup(self, name: str) -> Type | None:
         for scope in reversed(self._scopes):
@@ -158,6 +165,7 @@ class Checker:
                 continue
             *wanted, gives = self._types.renamed((*signature.params, signature.result))
             if self._types.fits(list(zip(wanted, given, strict=True))):
+                node.overloads.append(signature)
                 gives = self._types.resolve(gives)
                 result = gives if result is None or result == gives else DYN
         if result is not None:
@@ -235,7 +243,7 @@ class Checker:
             first, second = (over.params[0], DYN) if len(node.variables) == 1 else (INT, over.params[0])
         elif over.kind == "map":
             first, second = over.params
-        elif over.kind not in _DYNAMIC:
+        elif over.kind == "any" or over.kind not in _DYNAMIC:
             text = f"expression of type '{over}' cannot be range of a comprehension (must be list, map, or dynamic)"
             self._fault(node.over.position, text)
             first = second = ERROR
@@ -296,6 +304,13 @@ class Checker:
         body = self._types.resolve(body)
         if body.kind != "optional_type" and body.kind not in _DYNAMIC:
             return self._no_overload(node.position, "_?_:_", [BOOL, body, optional_of(DYN)])
+        return body
+
+    def _bind(self, node: Bind) -> Type:
+        value = self._check(node.value)
+        self._scopes.append({node.name: value})
+        body = self._check(node.body)
+        self._scopes.pop()
         return body
 
     def _message(self, node: Message) -> Type:

@@ -8,20 +8,26 @@ Neighbours: ``parser``, ``checker`` and ``compiler`` do the work; ``library`` ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from knarr.api.cel.checker import Checker
 from knarr.api.cel.compiler import Code, Compiler
+from knarr.api.cel.costs import estimate
 from knarr.api.cel.errors import CompileError, EvaluationError, Issue
 from knarr.api.cel.library import STANDARD, check_literals
 from knarr.api.cel.limits import MAX_NESTING, Meter
 from knarr.api.cel.parser import SyntaxFault, parse
+from knarr.api.cel.ranges import Range
 from knarr.api.cel.signatures import Functions
+from knarr.api.cel.sizes import SizeAt
+from knarr.api.cel.syntax import Node
 from knarr.api.cel.types import DYN, Type, list_of, map_of, opaque, optional_of, type_of
 from knarr.api.cel.values import ABSENT, TypeValue
 
-__all__ = ["Environment", "Program"]
+__all__ = ["Checked", "Environment", "Program"]
 
 _TYPE_NAMES = (
     "bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type",
@@ -40,9 +46,13 @@ def _no_messages(name: str) -> None:
 class Program:
     """A compiled expression."""
 
-    def __init__(self, source: str, kind: Type, code: Code, cost: int, *, used: Mapping[str, int], size: int) -> None:
+    def __init__(
+        self, source: str, kind: Type, code: Code, cost: int, *, used: Mapping[str, int], size: int, estimate: Range | None = None
+    ) -> None:
         self.source = source
         self.type = kind
+        self.estimate = estimate
+        """What it costs at least and at most, as upstream counts it; None where nobody asked."""
         self._code = code
         self._cost = cost
         self._used = tuple((name, at) for name, at in used.items())
@@ -65,10 +75,20 @@ class Program:
             raise EvaluationError(f"expression recursion limit exceeded: {MAX_NESTING}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An expression that is sound: its tree, its type and, where it was asked for, what it costs at least and at most."""
+
+    tree: Node
+    type: Type
+    estimate: Range | None
+
+
 class Environment:
     """Declares what expressions may use.
 
-    ``messages`` gives, for the name of a message, the types of its fields; ``make_message`` builds one.
+    ``messages`` gives, for the name of a message, the types of its fields; ``make_message`` builds one. ``binds`` says whether there is
+    ``cel.bind``, in expressions that are only checked.
     """
 
     def __init__(
@@ -78,26 +98,42 @@ class Environment:
         *,
         messages: Callable[[str], Callable[[str], Type | None] | None] = _no_messages,
         make_message: Callable[[str, dict[str, Any]], Any] = lambda name, fields: fields,
+        binds: bool = False,
     ) -> None:
         self._variables = {**_TYPE_OF_TYPES, **variables}
         self._functions = functions
         self._messages = messages
         self._make_message = make_message
+        self._binds = binds
 
-    def compile(self, source: str) -> Program:
-        """Raises ``CompileError``."""
-        try:
-            tree = parse(source)
+    def check(self, source: str, *, sizes: SizeAt | None = None) -> Checked:
+        """The expression as far as it can be known without running it; with ``sizes`` its cost is estimated. Raises ``CompileError``."""
+        with _told(source):
+            tree = parse(source, binds=self._binds)
             checker = Checker(self._variables, self._functions, self._messages)
             kind = checker.check(tree)
             if checker.issues:
                 raise CompileError(source, checker.issues)
             if faults := check_literals(tree):
                 raise CompileError(source, faults)
+            return Checked(tree, kind, estimate(tree, checker.final, sizes) if sizes is not None else None)
+
+    def compile(self, source: str, *, sizes: SizeAt | None = None) -> Program:
+        """Raises ``CompileError``. ``sizes`` as for ``check``."""
+        assert not self._binds, "what is bound by cel.bind is only checked"
+        checked = self.check(source, sizes=sizes)
+        with _told(source):
             compiler = Compiler(self._functions, self._make_message)
-            code, cost = compiler.compile(tree)
-        except SyntaxFault as fault:
-            raise CompileError(source, fault.issues) from None
-        except RecursionError:
-            raise CompileError(source, [Issue(-1, f"expression recursion limit exceeded: {MAX_NESTING}")]) from None
-        return Program(source, kind, code, cost, used=compiler.used, size=compiler.size)
+            code, cost = compiler.compile(checked.tree)
+        return Program(source, checked.type, code, cost, used=compiler.used, size=compiler.size, estimate=checked.estimate)
+
+
+@contextmanager
+def _told(source: str) -> Iterator[None]:
+    """What goes wrong with an expression is told as one kind of error."""
+    try:
+        yield
+    except SyntaxFault as fault:
+        raise CompileError(source, fault.issues) from None
+    except RecursionError:
+        raise CompileError(source, [Issue(-1, f"expression recursion limit exceeded: {MAX_NESTING}")]) from None

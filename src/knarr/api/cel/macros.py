@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from knarr.api.cel.syntax import Ident, Loop, Node, OptionalMap, Select
+from knarr.api.cel.syntax import Bind, Ident, Loop, Node, OptionalMap, Select
 
 __all__ = ["MacroError", "expand"]
 
 #: Macros of one variable, and of two: name -> (kind, whether there may be a condition before the body).
-_ONE = {"all": "all", "exists": "exists", "exists_one": "exists_one", "existsOne": "exists_one", "map": "map", "filter": "filter", "sortBy": "sortBy"}
+_ONE = {"all": "all", "exists": "exists", "exists_one": "exists_one", "map": "map", "filter": "filter", "sortBy": "sortBy"}
 _TWO = {"all": "all", "exists": "exists", "existsOne": "exists_one", "exists_one": "exists_one",
         "transformList": "transformList", "transformMap": "transformMap", "transformMapEntry": "transformMapEntry"}  # fmt: skip
 _WITH_CONDITION = ("transformList", "transformMap", "transformMapEntry")
@@ -27,13 +27,16 @@ class MacroError(Exception):
         self.position = position
 
 
-def expand(position: int, name: str, args: list[Node], target: Node | None) -> Node | None:
-    """What the call stands for, or None if it is an ordinary one. Raises ``MacroError``."""
+def expand(position: int, name: str, args: list[Node], target: Node | None, *, binds: bool) -> Node | None:
+    """What the call stands for, or None if it is an ordinary one; ``binds`` says whether there is ``cel.bind``. Raises ``MacroError``."""
     if target is None:
         return _has(position, args[0]) if name == "has" and len(args) == 1 else None
     if name in ("optMap", "optFlatMap") and len(args) == 2:
         text = f"{name}() variable name must be a simple identifier"
         return OptionalMap(position, name == "optFlatMap", target, _variable(args[0], text), args[1])
+    if binds and name == "bind" and len(args) == 3 and isinstance(target, Ident) and target.name == "cel":
+        variable = _variable(args[0], "cel.bind() variable names must be simple identifiers")
+        return Bind(position, variable, args[1], args[2])
     if name in _ONE and len(args) == 2:
         variable = _variable(args[0], _simple(name))
         return Loop(position, _ONE[name], target, (variable,), args[1])

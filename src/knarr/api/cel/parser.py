@@ -58,13 +58,14 @@ class SyntaxFault(Exception):
         self.issues = issues
 
 
-def parse(source: str) -> Node:
-    """The tree of an expression. Raises ``SyntaxFault``."""
+def parse(source: str, *, binds: bool = False) -> Node:
+    """The tree of an expression; ``binds`` says whether there is ``cel.bind``. Raises ``SyntaxFault``."""
     if len(source) > MAX_EXPRESSION_CHARACTERS:
         text = f"expression code point size exceeds limit: size: {len(source)}, limit {MAX_EXPRESSION_CHARACTERS}"
         raise SyntaxFault([Issue(-1, text)])
     issues: list[Issue] = []
     parser = _Parser(tokens_of(source, issues), issues)
+    parser.binds = binds
     try:
         node = parser.expression()
         parser.end()
@@ -78,6 +79,8 @@ def parse(source: str) -> Node:
 
 
 class _Parser(TokenStream):
+    binds = False
+
     def expression(self) -> Node:
         self.deeper()
         node = self._either()
@@ -179,7 +182,7 @@ class _Parser(TokenStream):
 
     def _call(self, opening: Token, name: str, args: list[Node], target: Node | None) -> Node:
         try:
-            macro = expand(opening.position, name, args, target)
+            macro = expand(opening.position, name, args, target, binds=self.binds)
         except MacroError as error:
             self.issues.append(Issue(error.position, str(error)))
             return Literal(opening.position, None, NULL)

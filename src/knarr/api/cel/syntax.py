@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from knarr.api.cel.signatures import Signature
 from knarr.api.cel.types import DYN, Type
 
-__all__ = ["Call", "Entry", "Ident", "ListLiteral", "Literal", "Logic", "Loop", "MapLiteral", "Message", "Node", "OptionalMap", "Select"]
+__all__ = ["Bind", "Call", "Entry", "Ident", "ListLiteral", "Literal", "Logic", "Loop", "MapLiteral", "Message", "Node", "OptionalMap", "Select"]
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +51,8 @@ class Call(Node):
     function: str
     args: list[Node]
     target: Node | None = None
+    overloads: list[Signature] = field(default_factory=list, init=False)
+    """Those that take the arguments; set by ``checker``."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +102,15 @@ class Loop(Node):
     variables: tuple[str, ...]
     body: Node
     condition: Node | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Bind(Node):
+    """``cel.bind``: a name for a value, within the body."""
+
+    name: str
+    value: Node
+    body: Node
 
 
 @dataclass(slots=True, eq=False)

@@ -38,7 +38,7 @@ class Type:
         return f"{shown}({', '.join(each.declared() for each in self.params)})" if self.params else shown
 
 
-_DECLARED = {"null": "null_type", "timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration"}
+_DECLARED = {"any": "google.protobuf.Any", "null": "null_type", "timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The rules for resource claims, classes and slices; the scheduler judges device selectors.
+"""The rules for resource claims, classes and slices.
 
-Counterpart upstream: ``pkg/apis/resource/validation``. ``knarr.api.validation`` calls through ``RULES``.
+Counterpart upstream: ``pkg/apis/resource/validation``. ``knarr.api.validation`` calls through ``RULES``. Neighbour: ``selectors``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from knarr.api.errors import FieldError, duplicate, invalid_value, required, too
 from knarr.api.resource import v1 as resource
 from knarr.api.rules import Rules, name_field, one_of, positive, unchanged
 
-#: Selectors and configurations a class may have.
-MAX_CLASS_ENTRIES = 32
+#: Selectors a class or a request may have, and configurations of a class.
+MAX_ENTRIES = 32
 
 
 def _check_spec(field: str, spec: resource.ResourceClaimSpec) -> list[FieldError]:
@@ -39,12 +39,29 @@ def _check_spec(field: str, spec: resource.ResourceClaimSpec) -> list[FieldError
 
 def _check_request(field: str, request: Any) -> list[FieldError]:
     faults = name_field(f"{field}.deviceClassName", request.deviceClassName, names.dns1123_subdomain)
+    faults += _check_selectors(f"{field}.selectors", request.selectors)
     faults += one_of(f"{field}.allocationMode", request.allocationMode, ("All", "ExactCount"))
     if request.allocationMode == "ExactCount":
         faults += positive(f"{field}.count", request.count)
     elif request.count:
         text = "must not be specified when allocationMode is 'All'"
         faults.append(invalid_value(f"{field}.count", request.count, text))
+    return faults
+
+
+def _check_selectors(field: str, selectors: list[resource.DeviceSelector]) -> list[FieldError]:
+    if len(selectors) > MAX_ENTRIES:
+        return [too_many(field, len(selectors), MAX_ENTRIES)]
+    faults: list[FieldError] = []
+    for index, selector in enumerate(selectors):
+        here = f"{field}[{index}].cel"
+        if selector.cel is None:
+            faults.append(required(here))
+            continue
+        # Few clusters have devices, and then nothing of what compiles expressions is needed.
+        from knarr.api.resource.selectors import check_selector
+
+        faults += check_selector(f"{here}.expression", selector.cel.expression)
     return faults
 
 
@@ -91,16 +108,9 @@ def check_slice_update(new: resource.ResourceSlice, old: resource.ResourceSlice)
 
 def check_class(device_class: resource.DeviceClass) -> list[FieldError]:
     spec = device_class.spec
-    faults: list[FieldError] = []
-    for name in ("selectors", "config"):
-        if len(getattr(spec, name)) > MAX_CLASS_ENTRIES:
-            faults.append(too_many(f"spec.{name}", len(getattr(spec, name)), MAX_CLASS_ENTRIES))
-    for index, selector in enumerate(spec.selectors):
-        here = f"spec.selectors[{index}].cel"
-        if selector.cel is None:
-            faults.append(required(here))
-        elif not selector.cel.expression:
-            faults.append(required(f"{here}.expression"))
+    faults = _check_selectors("spec.selectors", spec.selectors)
+    if len(spec.config) > MAX_ENTRIES:
+        faults.append(too_many("spec.config", len(spec.config), MAX_ENTRIES))
     for index, configuration in enumerate(spec.config):
         here = f"spec.config[{index}].opaque"
         if configuration.opaque is None:

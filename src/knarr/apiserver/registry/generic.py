@@ -304,7 +304,7 @@ class GenericRegistry:
         release = await self.strategy.reserve(ctx, obj, old)
         try:
             if subresource in _OF_SPEC:
-                faults = [*validate(obj), *validate_update(obj, old, subresource=subresource)]
+                faults = [*validate(obj, old), *validate_update(obj, old, subresource=subresource)]
                 self._check(obj, await self.strategy.judge(ctx, obj, old, faults))
             elif subresource in OF_STATUS:
                 faults = validate_update(obj, old, subresource=subresource)

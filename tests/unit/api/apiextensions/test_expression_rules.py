@@ -1,7 +1,7 @@
 """Rules of definitions: refused when they are wrong, and asked of objects as upstream asks them.
 
-``rule_outcomes.jsonl`` was written by upstream's own validation of v1.36: a schema, the new and the old object, and every fault of the
-definition and of the object. ``tools/upstream_outcomes.py`` writes it again.
+``rule_outcomes.jsonl`` was written by upstream's own validation of v1.36: a schema, in some rows the schema it replaces, the new and the old
+object, and every fault of the definition and of the object. ``tools/upstream_outcomes.py`` writes it again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from definition_objects import definition
 
 from knarr.api import codec
 from knarr.api.apiextensions import v1 as apiextensions
@@ -36,23 +37,14 @@ def schema_of(data: dict[str, Any]) -> apiextensions.JSONSchemaProps:
     return codec.from_dict(apiextensions.JSONSchemaProps, data)
 
 
-def definition(*schemas: dict[str, Any]) -> apiextensions.CustomResourceDefinition:
-    versions = [
-        {"name": f"v{number}", "served": True, "storage": number == 1, "schema": {"openAPIV3Schema": schema}}
-        for number, schema in enumerate(schemas, 1)
-    ]
-    names = {"plural": "foos", "singular": "foo", "kind": "Foo", "listKind": "FooList"}
-    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions}
-    return codec.from_dict(apiextensions.CustomResourceDefinition, {"metadata": {"name": "foos.example.com"}, "spec": spec})
-
-
 def names(row: dict[str, Any]) -> str:
     return json.dumps(row["schema"])[40:110]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=names)
 def test_a_definition_is_judged_as_upstream_judges_it(row: dict[str, Any]) -> None:
-    assert sorted(map(str, check_definition(definition(row["schema"])))) == row["definition"]
+    before = definition(row["before"]) if "before" in row else None
+    assert sorted(map(str, check_definition(definition(row["schema"]), before))) == row["definition"]
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row["new"]], ids=names)

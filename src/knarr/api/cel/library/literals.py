@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 from knarr.api.cel.errors import EvaluationError, Issue
 from knarr.api.cel.library.formatting import ANYTHING, FormatFault, format_text
 from knarr.api.cel.library.regexes import searched
 from knarr.api.cel.library.times import parse_duration, parse_timestamp
-from knarr.api.cel.syntax import Call, ListLiteral, Literal, Node
+from knarr.api.cel.syntax import Call, Entry, ListLiteral, Literal, Node
 
 __all__ = ["check_literals"]
 
@@ -59,7 +59,7 @@ def _calls(node: Any) -> Iterator[Call]:
     if isinstance(node, list | tuple):
         for each in node:
             yield from _calls(each)
-    elif is_dataclass(node):
+    elif isinstance(node, Node | Entry):
         for part in fields(node):
-            if part.name != "type":
+            if part.name not in ("type", "overloads"):
                 yield from _calls(getattr(node, part.name))
