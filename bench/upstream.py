@@ -5,7 +5,10 @@ BINARIES is a directory with upstream's ``kube-apiserver``, ``kube-controller-ma
 controllers and its scheduler (Knarr also with a node); the measurement runs on one and then on the other, so that what the machine does
 meanwhile falls on both. Absolute times move with the machine, the ratio of two such figures hardly does.
 
-Upstream is started as kubeadm does: TLS, client certificates, Node and RBAC authorization, default admission.
+Upstream is started as kubeadm does: TLS, client certificates, Node and RBAC authorization, default admission. With
+``--simulated-nodes`` Knarr's fleet of nodes that only pretend to run pods stands behind each of the two API servers
+(``controllers`` needs it). ``--api-qps`` lifts the rate at which upstream's controllers and scheduler let themselves send
+requests, 20 and 50 a second by default.
 """
 
 from __future__ import annotations
@@ -24,10 +27,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.report import ROWS_FILE, fresh_cluster
+from bench.report import ROWS_FILE, client, fresh_cluster
 from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
+from knarr.cluster import components
+from knarr.cluster.addresses import AddressPlan
 from knarr.cluster.pki import Pki
+from knarr.cluster.simulated_nodes import SimulatedFleet
+from knarr.kit.chance import Chance
+from knarr.kit.clock import RealClock
 
 HOST = "127.0.0.1"
 READY_WITHIN_S = 60.0
@@ -45,9 +53,11 @@ def free_port() -> int:
 class Upstream:
     """An upstream control plane below ``directory``, for as long as ``running`` lasts."""
 
-    def __init__(self, binaries: Path, directory: Path) -> None:
+    def __init__(self, binaries: Path, directory: Path, *, nodes: int = 0, api_qps: int = 0) -> None:
         self._binaries = binaries
         self._directory = directory
+        self._nodes = nodes
+        self._rates = [f"--kube-api-qps={api_qps}", f"--kube-api-burst={api_qps}"] if api_qps else []
         self._pki = Pki(directory / "pki")
         self._port, self._etcd, self._etcd_peer = free_port(), free_port(), free_port()
         self.kubeconfig = self._identity("admin", "kubernetes-admin", groups=("system:masters",))
@@ -66,9 +76,9 @@ class Upstream:
         kubeconfig.write(path, kubeconfig.render("upstream", credentials))
         return path
 
-    def _start(self, name: str, program: str, *flags: str) -> None:
+    def _start(self, name: str, program: str, *flags: str, cwd: Path | None = None) -> None:
         with (self._directory / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen([program, *flags], stdout=log, stderr=log, cwd=self._directory)
+            self.processes[name] = subprocess.Popen([program, *flags], stdout=log, stderr=log, cwd=cwd or self._directory)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -132,6 +142,7 @@ class Upstream:
             "--use-service-account-credentials",
             f"--secure-port={free_port()}",
             f"--bind-address={HOST}",
+            *self._rates,
         )
         self._start(
             "kube-scheduler",
@@ -139,7 +150,15 @@ class Upstream:
             f"--kubeconfig={scheduler}",
             f"--secure-port={free_port()}",
             f"--bind-address={HOST}",
+            *self._rates,
         )
+        if self._nodes:
+            self._start_fleet()
+
+    def _start_fleet(self) -> None:
+        # Nobody asks these kubelets anything, so they need no server and no address.
+        program = f"from bench.upstream import fleet; fleet({str(self.kubeconfig)!r}, {self._nodes})"
+        self._start("fleet", sys.executable, "-c", program, cwd=Path(__file__).resolve().parents[1])
 
     def _wait(self) -> None:
         credentials = kubeconfig.load([self.kubeconfig])
@@ -155,6 +174,17 @@ class Upstream:
         sys.exit(f"upstream's API server did not become ready in {READY_WITHIN_S:.0f} s; it said:\n{said}")
 
 
+def fleet(path: str, count: int) -> None:
+    """Run Knarr's simulated nodes on somebody else's API server until told to stop."""
+
+    async def run() -> None:
+        async with client(kubeconfig.load([Path(path)])) as own:
+            nodes = SimulatedFleet("upstream", own, count=count, plan=AddressPlan(0), clock=RealClock(), chance=Chance())
+            await nodes.run()
+
+    components.run_process(run)
+
+
 def rows_of(bench: str, path: Path, words: list[str]) -> dict[str, tuple[float, str]]:
     """Each figure's median and unit, as one measurement gives them on the cluster of a kubeconfig."""
     with tempfile.NamedTemporaryFile("r") as rows:
@@ -168,12 +198,15 @@ def main() -> None:
     parser.add_argument("binaries", type=Path)
     parser.add_argument("bench", help="the measurement: one that takes --kubeconfig")
     parser.add_argument("--runs", type=int, default=3, help="each on both; the median is shown")
+    parser.add_argument("--simulated-nodes", type=int, default=0, help="behind each API server")
+    parser.add_argument("--api-qps", type=int, default=0, help="for upstream's controllers and scheduler; 0: their own default")
     options, words = parser.parse_known_args()
     found: dict[str, list[dict[str, tuple[float, str]]]] = {"knarr": [], "upstream": []}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _, ours = stack.enter_context(fresh_cluster())
-        upstream = Upstream(options.binaries.resolve(), directory)
+        nodes = options.simulated_nodes
+        _, ours = stack.enter_context(fresh_cluster(*(("--simulated-nodes", str(nodes)) if nodes else ())))
+        upstream = Upstream(options.binaries.resolve(), directory, nodes=nodes, api_qps=options.api_qps)
         stack.enter_context(upstream.running())
         for _ in range(options.runs):
             found["knarr"].append(rows_of(options.bench, ours, words))
