@@ -275,7 +275,7 @@ class Endpoint:
         output = negotiation.choose_for_object(request.headers.get("accept", ""))
         content, force = read_apply(request, self.resource)
         context = self.context(request)
-        context.applying = True
+        context.owners_settled = True
         namespace = request.info.namespace if self.resource.namespaced else ""
 
         async def mutate(current: Any | None) -> Any:

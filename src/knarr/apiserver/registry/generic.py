@@ -162,7 +162,7 @@ class GenericRegistry:
         metadata = obj.metadata
         metadata.uid = ctx.chance.uid()
         metadata.creationTimestamp = rfc3339(ctx.clock.now())
-        if not ctx.applying:
+        if not ctx.owners_settled:
             metadata.managedFields = []
         attributes.obj, attributes.name = obj, metadata.name
         self.strategy.prepare_create(ctx, obj)
@@ -292,7 +292,7 @@ class GenericRegistry:
             self._keep_identity(obj, old)
         elif subresource in _OF_SPEC:
             self.strategy.prepare_update(ctx, obj, old)
-        if not ctx.applying:
+        if not ctx.owners_settled:
             track_update(
                 self.resource,
                 old,
