@@ -371,10 +371,10 @@ class Endpoint:
         return Response(body=body, content_type=output.content_type)
 
 
-def no_such_method(resource: Resource) -> StatusError:
+def no_such_method(resource: Resource | None = None) -> StatusError:
     """There is no such method at this path, whatever the resource can do elsewhere."""
     text = "the server does not allow this method on the requested resource"
-    details = meta.StatusDetails(group=resource.group, kind=resource.plural)
+    details = meta.StatusDetails(group=resource.group, kind=resource.plural) if resource else meta.StatusDetails()
     return StatusError(
         meta.Status(status="Failure", message=text, reason="MethodNotAllowed", details=details, code=405)
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["FrontProxyPeer", "Pieces", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["FrontProxyPeer", "Pieces", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "no_such_page", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,10 @@ class RequestInfo:
     rest: str = ""
     """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
 
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
 
 #: Of a request that has not been looked at yet.
 _NOT_READ: RequestInfo = RequestInfo()
@@ -271,3 +275,10 @@ def _behind(path: str, depth: int) -> str:
     found = re.match(rf"(?:/*[^/]+){{{depth}}}", path)
     assert found is not None, "as many names have been read"
     return path[found.end() :]
+
+def no_such_page() -> Response:
+    """Upstream tells in words of Go's own server that nothing at all is served there; only within a group it serves does it answer
+    with a Status.
+    """
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", headers)

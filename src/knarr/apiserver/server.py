@@ -15,8 +15,9 @@ from typing import Any
 
 from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
-from knarr.api.errors import bad_request, forbidden, method_not_allowed, path_not_found
+from knarr.api.errors import forbidden, method_not_allowed, path_not_found
 from knarr.api.metrics import v1beta1 as metrics
+from knarr.api.scheme import group_versions
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.plugins import Plugins
 from knarr.apiserver.aggregation.aggregator import Aggregator
@@ -47,7 +48,7 @@ from knarr.apiserver.rbac_defaults import node_rules
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.remote import Closed, HttpsEndpoint
-from knarr.apiserver.request import Request, Response, UserInfo
+from knarr.apiserver.request import Request, Response, UserInfo, no_such_page
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
@@ -343,7 +344,9 @@ class APIServer:
         info = request.info
         resource = self.kinds.resources.get((info.group, info.version, info.resource))
         if resource is None:
-            raise path_not_found()
+            if info.api_version in group_versions():
+                raise path_not_found()
+            return no_such_page()
         if info.group == metrics.GROUP:
             return await self._node_metrics.handle(request, resource)
         if info.resource in reviews.REVIEWS:
@@ -363,17 +366,12 @@ class APIServer:
 
     async def _other(self, request: Request) -> Response:
         """Everything that is no resource: health, discovery, descriptions."""
-        if request.method not in ("GET", "HEAD"):
-            raise bad_request(f"{request.method} is not supported on {request.path}")
-        answer = (
-            self.health.handle(request)
-            or self._metrics_page(request)
-            or self._discovery.handle(request)
-            or self._openapi.handle(request)
-            or self._issuer(request)
-        )
+        answer = self.health.handle(request) or self._metrics_page(request) or self._discovery.handle(request)
+        answer = answer or self._openapi.handle(request) or self._issuer(request)
         if answer is None:
-            raise path_not_found()
+            return no_such_page()
+        if request.method not in ("GET", "HEAD"):
+            raise no_such_method()
         return answer
 
     def _metrics_page(self, request: Request) -> Response | None:
