@@ -58,6 +58,7 @@ SETTLE_S = 1.0
 #: What a proxied request to a node without addresses gets, also upstream.
 UNFIT = "failed to create typed patch object ("
 UNREACHABLE = "Internal error occurred: no preferred addresses found; known addresses: "
+#: An unknown component is an internal error, also upstream.
 SERVED = [each for each in scheme.all_resources() if each.plural != "componentstatuses"]
 
 

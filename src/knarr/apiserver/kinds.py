@@ -182,7 +182,7 @@ class Kinds:
 
 
 def _served(resource: Resource) -> bool:
-    return bool(resource.storage_prefix) or resource.plural in REVIEWS or resource.plural == "bindings"
+    return bool(resource.storage_prefix) or resource.plural in (*REVIEWS, "bindings", "componentstatuses")
 
 
 _BINDABLE = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}

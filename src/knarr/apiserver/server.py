@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 from typing import Any
 
-from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.errors import forbidden, method_not_allowed, path_not_found
 from knarr.api.metrics import v1beta1 as metrics
@@ -30,6 +29,7 @@ from knarr.apiserver.authorization.node_graph import NodeGraph
 from knarr.apiserver.authorization.webhook import AuthorizationWebhook
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Hub
+from knarr.apiserver.component_statuses import ComponentStatuses
 from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.custom_resources import CustomResources
 from knarr.apiserver.deadlines import Deadlines
@@ -53,7 +53,7 @@ from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
-from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
+from knarr.apiserver.tokens import ServiceAccountTokens
 from knarr.apiserver.webhooks.client import WebhookClient
 from knarr.apiserver.webhooks.transport import HttpsTransport
 from knarr.kit.chance import Chance
@@ -108,6 +108,7 @@ class APIServer:
             clock=clock,
             chance=chance,
         )
+        self._components = ComponentStatuses(store, self.registry("coordination.k8s.io", "leases"), clock)
         self._forwarder = Forwarder()
         self._build_roads_to_nodes(services)
         self._aggregator = self._build_aggregator(services)
@@ -230,6 +231,10 @@ class APIServer:
         """The registry of a resource."""
         return self.kinds.registry(group, plural, version)
 
+    @property
+    def _address(self) -> str:
+        return f"{self.config.address}:{self.config.port}"
+
     def _kinds_changed(self) -> None:
         self._describe()
         self._aggregator.wake()
@@ -237,9 +242,8 @@ class APIServer:
     def _describe(self) -> None:
         """Make discovery and OpenAPI say what is served now."""
         resources = list(self.kinds.resources.values())
-        address = f"{self.config.address}:{self.config.port}"
         remote = self._aggregator.versions
-        self._discovery = Discovery(resources, server_address=address, remote=remote)
+        self._discovery = Discovery(resources, server_address=self._address, remote=remote)
         self._openapi = OpenAPI(resources, version=version_document()["gitVersion"], remote=remote)
 
     async def run(self) -> None:
@@ -355,6 +359,8 @@ class APIServer:
             return await self._reviews.handle(request, resource)
         endpoint = self.kinds.endpoints.get((info.group, info.version, info.resource))
         if endpoint is None:
+            if info.resource == "componentstatuses":
+                return await self._components.handle(request, resource)
             return await self._routes.bindings(request)
         if info.subresource:
             if info.subresource not in resource.subresources:
@@ -367,7 +373,7 @@ class APIServer:
     async def _other(self, request: Request) -> Response:
         """Everything that is no resource: health, discovery, descriptions."""
         answer = self.health.handle(request) or self._metrics_page(request) or self._discovery.handle(request)
-        answer = answer or self._openapi.handle(request) or self._issuer(request)
+        answer = answer or self._openapi.handle(request) or self.tokens.page(request.path, server=self._address)
         if answer is None:
             return no_such_page()
         if request.method not in ("GET", "HEAD"):
@@ -378,19 +384,3 @@ class APIServer:
         if request.path != "/metrics":
             return None
         return Response(body=self.metrics.metrics.render(), content_type=CONTENT_TYPE)
-
-    def _issuer(self, request: Request) -> Response | None:
-        if request.path == "/openid/v1/jwks":
-            return Response(
-                body=codec.encode(self.tokens.public_jwks()), content_type="application/jwk-set+json"
-            )
-        if request.path == "/.well-known/openid-configuration":
-            document = {
-                "issuer": ISSUER,
-                "jwks_uri": f"https://{self.config.address}:{self.config.port}/openid/v1/jwks",
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["RS256"],
-            }
-            return Response(body=codec.encode(document))
-        return None
