@@ -481,7 +481,22 @@ def test_scale_reads_and_writes_the_size_of_any_workload(knarr_cluster: ClusterR
             },
             400,
             "BadRequest",
-            'ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "yesterday" as',
+            'ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": '
+            'cannot parse "yesterday" as "2006"',
+        ),
+        (
+            "POST",
+            "/apis/coordination.k8s.io/v1/namespaces/default/leases",
+            {
+                "kind": "Lease",
+                "apiVersion": "coordination.k8s.io/v1",
+                "metadata": {"name": "x"},
+                "spec": {"renewTime": "2026-01-02T03:04:05Z"},
+            },
+            400,
+            "BadRequest",
+            'Lease in version "v1" cannot be handled as a Lease: parsing time "2026-01-02T03:04:05Z" as '
+            '"2006-01-02T15:04:05.000000Z07:00": cannot parse "Z" as ".000000"',
         ),
     ],
 )

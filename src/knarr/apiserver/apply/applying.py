@@ -90,6 +90,7 @@ def apply(
         managers.entries[identity] = Manager(wanted, rfc3339(now))
     try:
         obj = codec.decode(resource.type, merged)
+        codec.settle_moments(obj)
     except codec.DecodeError as error:
         raise bad_request(f"failed to apply: {error}") from None
     obj.metadata.managedFields = managers.write()
