@@ -255,6 +255,30 @@ def test_a_server_behind_knows_where_it_is_seen_and_allows_nobody_else() -> None
     asyncio.run(scenario())
 
 
+def test_headers_that_come_several_times_are_handed_on_each_by_itself() -> None:
+    heard: list[list[str]] = []
+
+    async def backend(request: web.Request) -> web.StreamResponse:
+        heard.append(request.headers.getall("X-Tag", []))
+        answer = web.Response(body=b"ok")
+        answer.headers.add("Set-Cookie", "a=1; Expires=Thu, 01 Jan 2099 00:00:00 GMT")
+        answer.headers.add("Set-Cookie", "b=2")
+        answer.headers.add("Access-Control-Allow-Origin", "*")
+        answer.headers.add("access-control-allow-origin", "http://elsewhere")
+        return answer
+
+    async def scenario() -> None:
+        async with fronting(backend) as front:
+            for way in (front.pod, front.ways[1]):
+                sent = [("X-Tag", "one, two"), ("X-Tag", "three"), ("X-Other", "1")]
+                _, _, headers = await front.get(f"{way}/", headers=sent)
+                assert headers.getall("Set-Cookie") == ["a=1; Expires=Thu, 01 Jan 2099 00:00:00 GMT", "b=2"]
+                assert "Access-Control-Allow-Origin" not in headers
+        assert heard == [["one, two", "three"]] * 2
+
+    asyncio.run(scenario())
+
+
 def test_a_websocket_to_a_pod_sees_the_host_its_page_came_from() -> None:
     async def echo(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

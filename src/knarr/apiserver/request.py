@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -102,8 +102,8 @@ class Request:
     info: RequestInfo = field(default_factory=lambda: _NOT_READ)
     warnings: list[str] = field(default_factory=list)
     can_tunnel: bool = False
-    raw_headers: list[tuple[str, str]] = field(default_factory=list)
-    """Every header line as it came; a tunnel passes them on, repeated ones included."""
+    header_lines: Sequence[tuple[bytes, bytes]] = ()
+    """Every header line as it came, where the request came over a connection; who hands it on passes each by itself."""
     impersonation: list[tuple[str, str]] = field(default_factory=list)
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
     front_proxy: list[tuple[str, str]] | None = None
@@ -113,6 +113,10 @@ class Request:
     audit_annotations: dict[str, str] = field(default_factory=dict)
     task: asyncio.Task[Any] | None = None
     """What answers the request, where it is known without asking."""
+
+    def raw_headers(self) -> list[tuple[str, str]]:
+        """Every header line, letter for byte, as a tunnel passes them on."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.header_lines]
 
 
 #: About how much of a large answer is put together at once.
@@ -154,7 +158,8 @@ class Response:
     status: int = 200
     body: bytes | Pieces | AsyncIterator[bytes] | Tunnel = b""
     content_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: MutableMapping[str, str] = field(default_factory=dict)
+    """What another server answered may hold several of one name: then it is a multidict."""
 
 
 @dataclass(slots=True)
