@@ -166,7 +166,12 @@ class APIServer:
         config, clock = self.config, self._clock
         pods, nodes = self.registry("", "pods"), self.registry("", "nodes")
         node_proxy = NodeProxy(
-            pods=pods, nodes=nodes, services=services, tls=config.kubelet_tls, forwarder=self._forwarder
+            pods=pods,
+            nodes=nodes,
+            services=services,
+            tls=config.kubelet_tls,
+            forwarder=self._forwarder,
+            may_proxy_to=config.may_proxy_to,
         )
         self._routes = SubresourceRoutes(
             registry=self.registry, tokens=self.tokens, node_proxy=node_proxy, clock=clock, chance=self._chance
