@@ -18,7 +18,8 @@ from knarr.apiserver.admission.chain import Admission
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
 from knarr.apiserver.custom_resources import Definitions
-from knarr.apiserver.endpoints import Endpoint, Environment
+from knarr.apiserver.endpoints import Endpoint
+from knarr.apiserver.environment import Environment
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.kinds import BY_KIND
 from knarr.apiserver.registry.namespaces import NamespaceRegistry, Namespaces

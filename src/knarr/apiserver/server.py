@@ -34,7 +34,8 @@ from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.custom_resources import CustomResources
 from knarr.apiserver.deadlines import Deadlines
 from knarr.apiserver.discovery import Discovery
-from knarr.apiserver.endpoints import Environment, no_such_method
+from knarr.apiserver.endpoints import no_such_method
+from knarr.apiserver.environment import Environment
 from knarr.apiserver.filters import Filters
 from knarr.apiserver.flowcontrol.controller import FlowControl
 from knarr.apiserver.health import Health, version_document
