@@ -28,6 +28,7 @@ FIELD_NAMES = [
     "Int32",
     "Int64",
     "IntOrString",
+    "MicroTime",
     "Number",
     "Quantity",
     "Struct",
@@ -212,7 +213,7 @@ class Module:
             if reference in ("Time", "MicroTime"):
                 name = attribute(wire)
                 assert name == wire
-                lines.append(f"    {wire}: Time | None = None")
+                lines.append(f"    {wire}: {reference} | None = None")
                 continue
             lines.append(
                 self.field(owner, wire, properties[wire], required=wire in required, is_kind=is_kind)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from cluster_objects import NS, deployment, pod, replica_set
 
 from knarr.api.apps import v1 as apps
@@ -403,7 +404,8 @@ def test_scale_reads_and_writes_the_size_of_any_workload(knarr_cluster: ClusterR
             "Invalid",
             'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways"',
         ),
-        ("GET", "/apis/none/v1", None, 404, "NotFound", "the server could not find the requested resource"),
+        ("GET", "/apis/apps/v1/widgets", None, 404, "NotFound", "the server could not find the requested resource"),
+        ("POST", "/apis/apps/v1", {}, 405, "MethodNotAllowed", "the server does not allow this method on the requested resource"),
         (
             "POST",
             PATH,
@@ -479,7 +481,22 @@ def test_scale_reads_and_writes_the_size_of_any_workload(knarr_cluster: ClusterR
             },
             400,
             "BadRequest",
-            'ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "yesterday" as',
+            'ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": '
+            'cannot parse "yesterday" as "2006"',
+        ),
+        (
+            "POST",
+            "/apis/coordination.k8s.io/v1/namespaces/default/leases",
+            {
+                "kind": "Lease",
+                "apiVersion": "coordination.k8s.io/v1",
+                "metadata": {"name": "x"},
+                "spec": {"renewTime": "2026-01-02T03:04:05Z"},
+            },
+            400,
+            "BadRequest",
+            'Lease in version "v1" cannot be handled as a Lease: parsing time "2026-01-02T03:04:05Z" as '
+            '"2006-01-02T15:04:05.000000Z07:00": cannot parse "Z" as ".000000"',
         ),
     ],
 )
@@ -494,6 +511,56 @@ def test_a_wrong_request_gets_upstreams_words(
         assert answer["kind"] == "Status" and answer["apiVersion"] == "v1" and answer["code"] == code
         assert message in answer["message"], answer["message"]
         assert await cluster.store.revision() == before
+
+    knarr_cluster.run(scenario, **BARE)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nothing"), ("POST", "/nothing"), ("GET", "/apis/none/v1"), ("GET", "/apis/none/v1/widgets"), ("GET", "/openapi/v3/none")],
+)
+def test_where_nothing_is_served_is_told_in_words_of_gos_own_server(knarr_cluster: ClusterRunner, method: str, path: str) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        for accept in ("application/json", "application/yaml"):
+            answer = await cluster.client.raw(method, path, headers={"Accept": accept})
+            assert (answer.status, answer.body) == (404, b"404 page not found\n")
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+    knarr_cluster.run(scenario, **BARE)
+
+
+@pytest.mark.parametrize(
+    ("user", "method", "path", "body", "code"),
+    [
+        ("", "GET", f"{PATH}/none", b"", 404),
+        ("", "GET", "/apis/apps/v1/widgets", b"", 404),
+        ("", "POST", PATH, b"{", 400),
+        ("", "PATCH", f"{PATH}/none", b"", 415),
+        ("", "DELETE", "/api/v1/pods", b"", 405),
+        ("nobody", "GET", f"{PATH}/none", b"", 403),
+    ],
+)
+def test_a_refusal_is_told_in_the_form_that_is_asked_for(
+    knarr_cluster: ClusterRunner, user: str, method: str, path: str, body: bytes, code: int
+) -> None:
+    async def scenario(cluster: InProcessCluster) -> None:
+        client = cluster.client_for(user) if user else cluster.client
+        given = {"Content-Type": "application/json"} if method == "POST" else {}
+        for accept, media in (
+            ("application/yaml", "application/yaml"),
+            ("application/json", "application/json"),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/yaml", "application/yaml"),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "application/json"),
+        ):
+            answer = await client.raw(method, path, body=body, headers={**given, "Accept": accept})
+            assert (answer.status, answer.headers["Content-Type"]) == (code, media)
+            if media == "application/yaml":
+                assert answer.body.startswith(b"kind: Status\n") or answer.body.startswith(b"apiVersion: v1\nkind: Status\n")
+                told = yaml.safe_load(answer.body)
+            else:
+                told = json.loads(answer.body)
+            assert (told["kind"], told["status"], told["code"]) == ("Status", "Failure", code)
 
     knarr_cluster.run(scenario, **BARE)
 

@@ -58,6 +58,7 @@ SETTLE_S = 1.0
 #: What a proxied request to a node without addresses gets, also upstream.
 UNFIT = "failed to create typed patch object ("
 UNREACHABLE = "Internal error occurred: no preferred addresses found; known addresses: "
+#: An unknown component is an internal error, also upstream.
 SERVED = [each for each in scheme.all_resources() if each.plural != "componentstatuses"]
 
 
@@ -214,7 +215,7 @@ def check_object(resource: Resource, obj: dict[str, Any]) -> None:
         return
     expected = resource.list_type if kind.endswith("List") else scheme.type_of(version, kind)
     assert expected is not None, f"no kind {kind} in {version}"
-    codec.check_moments(codec.decode(expected, msgspec.json.encode(obj)))
+    codec.settle_moments(codec.decode(expected, msgspec.json.encode(obj)))
     assert strict.unknown_fields(expected, obj) == []
 
 

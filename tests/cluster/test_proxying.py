@@ -21,7 +21,8 @@ from knarr.api.meta import v1 as meta
 from knarr.apiserver import http1
 from knarr.apiserver.request import Request, Response, UserInfo
 from knarr.kit.clock import RealClock
-from knarr.testing import InProcessCluster
+from knarr.testing import InProcessCluster, run
+from knarr.testing.proxying import allow_loopback
 
 ADMIN = UserInfo("admin", ("system:masters", "system:authenticated"))
 PODS = "/api/v1/namespaces/default/pods"
@@ -56,7 +57,7 @@ async def fronting(backend: Backend) -> AsyncIterator[Front]:
     async with (
         asyncio.timeout(20),
         TestServer(app, host="127.0.0.1") as server,
-        InProcessCluster(nodes=0, controllers=False, scheduler=False, clock=RealClock()) as cluster,
+        InProcessCluster(nodes=0, controllers=False, scheduler=False, clock=RealClock(), configure=allow_loopback) as cluster,
     ):
         assert server.port is not None
         await _behind(cluster, server.port)
@@ -229,8 +230,28 @@ def test_a_server_that_is_not_there_is_told_as_unavailable() -> None:
                 said = await answer.json()
             assert (answer.status, said["reason"]) == (503, "ServiceUnavailable")
             assert said["message"].startswith("error trying to reach service: dial tcp 127.0.0.1:9: ")
+            for way, problem in (
+                ("pods/web:none", "error trying to reach service: dial tcp: lookup tcp/none: unknown port"),
+                ("services/web:none", 'no endpoints available for service "web:none"'),
+                ("services/web:81", 'no service port 81 found for service "web"'),
+            ):
+                async with front.session.get(f"/api/v1/namespaces/default/{way}/proxy/") as answer:
+                    said = await answer.json()
+                assert (answer.status, said["message"]) == (503, problem)
 
     asyncio.run(scenario())
+
+
+def test_the_machine_itself_is_reached_through_no_pod_and_no_service() -> None:
+    async def scenario() -> None:
+        async with InProcessCluster(nodes=0, controllers=False, scheduler=False) as cluster:
+            await _behind(cluster, 6443)
+            answer = await cluster.client.raw("GET", f"{PODS}/web:6443/proxy/")
+            assert (answer.status, b"address not allowed" in answer.body) == (400, True)
+            answer = await cluster.client.raw("GET", "/api/v1/namespaces/default/services/web:80/proxy/")
+            assert (answer.status, b"no endpoints available for service" in answer.body) == (503, True)
+
+    run(scenario())
 
 
 def test_a_server_behind_knows_where_it_is_seen_and_allows_nobody_else() -> None:
@@ -251,6 +272,30 @@ def test_a_server_behind_knows_where_it_is_seen_and_allows_nobody_else() -> None
             assert set(said) == {"host", "x-forwarded-for", "x-forwarded-uri"}
             assert not [name for name in headers if name.lower().startswith("access-control")]
             assert headers["X-Own"] == "kept"
+
+    asyncio.run(scenario())
+
+
+def test_headers_that_come_several_times_are_handed_on_each_by_itself() -> None:
+    heard: list[list[str]] = []
+
+    async def backend(request: web.Request) -> web.StreamResponse:
+        heard.append(request.headers.getall("X-Tag", []))
+        answer = web.Response(body=b"ok")
+        answer.headers.add("Set-Cookie", "a=1; Expires=Thu, 01 Jan 2099 00:00:00 GMT")
+        answer.headers.add("Set-Cookie", "b=2")
+        answer.headers.add("Access-Control-Allow-Origin", "*")
+        answer.headers.add("access-control-allow-origin", "http://elsewhere")
+        return answer
+
+    async def scenario() -> None:
+        async with fronting(backend) as front:
+            for way in (front.pod, front.ways[1]):
+                sent = [("X-Tag", "one, two"), ("X-Tag", "three"), ("X-Other", "1")]
+                _, _, headers = await front.get(f"{way}/", headers=sent)
+                assert headers.getall("Set-Cookie") == ["a=1; Expires=Thu, 01 Jan 2099 00:00:00 GMT", "b=2"]
+                assert "Access-Control-Allow-Origin" not in headers
+        assert heard == [["one, two", "three"]] * 2
 
     asyncio.run(scenario())
 

@@ -81,7 +81,7 @@ def test_another_owners_value_is_a_conflict_until_it_is_forced(knarr_cluster: Cl
         assert status == 409
         assert (
             answer["message"]
-            == 'Apply failed with 1 conflict: conflict with "alice" using apps/v1: .spec.replicas'
+            == 'Apply failed with 1 conflict: conflict with "alice": .spec.replicas'
         )
         assert answer["details"]["causes"][0]["reason"] == "FieldManagerConflict"
         status, obj = await apply(cluster, manifest(replicas=5), manager="bob", force=True)

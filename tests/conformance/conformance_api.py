@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from knarr.api import codec
-from knarr.api.errors import StatusError
+from knarr.api.errors import StatusError, path_not_found
 from knarr.api.meta import v1 as meta
 from knarr.client.client import Client
 from knarr.testing import InProcessCluster
@@ -37,6 +37,9 @@ NS = "default"
 
 
 def refused(answer_status: int, body: bytes) -> StatusError:
+    """The refusal; where nothing is served at all it is no Status, and every client makes one of it."""
+    if body == b"404 page not found\n":
+        return path_not_found()
     return StatusError(codec.decode(meta.Status, body))
 
 

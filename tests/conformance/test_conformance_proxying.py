@@ -21,6 +21,7 @@ from knarr.apiserver.request import Request, Response, UserInfo
 from knarr.cluster.pki import Pki
 from knarr.kit.clock import RealClock
 from knarr.testing import InProcessCluster
+from knarr.testing.proxying import allow_loopback
 
 PREFIX = f"/api/v1/namespaces/{NS}"
 HERE = "127.0.0.1"
@@ -68,7 +69,7 @@ class Behind:
 @asynccontextmanager
 async def behind() -> AsyncIterator[Behind]:
     async with asyncio.timeout(60), AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(InProcessCluster(clock=RealClock(), **API_ONLY))
+        cluster = await stack.enter_async_context(InProcessCluster(clock=RealClock(), configure=allow_loopback, **API_ONLY))
         await Api(cluster, "v1", "serviceaccounts", NS).create({"metadata": meta("default")})
         yield Behind(cluster, stack)
 

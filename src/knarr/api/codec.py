@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from knarr.api.free_form import FreeForm
+from knarr.api.moments import settled
 from knarr.api.quantity import Quantity, canonical
 from knarr.api.shapes import Shape, moment_fields, moment_names, struct_fields
-from knarr.kit.clock import parse_rfc3339
 
 __all__ = [
     "DecodeError",
     "api_version_of",
-    "check_moments",
     "copy",
     "decode",
     "encode",
     "from_dict",
     "parse_json",
+    "settle_moments",
     "to_dict",
 ]
 
@@ -37,8 +37,6 @@ AT_PATH = re.compile(r"(?s)(.*) - at `(?:key` in `)?\$(.*)`")
 EXPECTED = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`| [<>]=)")
 #: How Go calls what JSON holds.
 JSON_NAMES = {"str": "string", "int": "number", "float": "number"}
-#: What ``fields.Time`` takes.
-MOMENT_LENGTHS = range(20, 36)
 GO_LEAVES = {str: "string", bool: "bool", Quantity: "resource.Quantity"}
 
 
@@ -199,7 +197,7 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     if text.startswith("Expected `str` matching regex"):
         return DecodeError(path, "illegal base64 data at input byte 0")
     if text.startswith("Expected `str` of length"):
-        return DecodeError(path, _moment_problem(next(filter(_no_moment, _values_at(data, raw)), "")))
+        return DecodeError(path, _moment_problem(cls, data, raw))
     expected = EXPECTED.match(text)
     if expected is None or not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
         return DecodeError(path, text)
@@ -216,12 +214,15 @@ def _explain(cls: Any, data: Any, message: str) -> DecodeError:
     return DecodeError(path, f"json: cannot unmarshal {got} into {where} of type {target}")
 
 
-def _moment_problem(value: str) -> str:
-    return f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
-
-
-def _no_moment(value: Any) -> bool:
-    return isinstance(value, str) and len(value) not in MOMENT_LENGTHS
+def _moment_problem(cls: Any, data: Any, path: str) -> str:
+    """What Go says of a text that is too short for a moment."""
+    micro = _walk(cls, path.removeprefix("."))[1].micro
+    for text in filter(lambda value: isinstance(value, str), _values_at(data, path)):
+        try:
+            settled(text, micro=micro)
+        except ValueError as error:
+            return str(error)
+    raise AssertionError("nothing so short is a moment")
 
 
 def _fits(value: Any, bits: int) -> bool:
@@ -269,29 +270,36 @@ def _go_type(shape: Shape) -> str:
     return GO_LEAVES.get(shape.type, "interface {}")
 
 
-def check_moments(obj: msgspec.Struct, data: bytes = b"\\") -> None:
-    """Read every moment in an object, for objects that come from clients. ``data`` is what it was read from, if that is known:
-    where no name of such a field stands, none is looked for.
+def settle_moments(obj: msgspec.Struct, data: bytes = b"\\") -> None:
+    """Read every moment in an object that came from a client, and write it as it is kept. ``data`` is what the object was read
+    from, if that is known: where no name of such a field stands, none is looked for.
 
     Raises ``DecodeError`` for the first bad one.
     """
     # A name may also be written with escapes; then it is not found this way.
     if b"\\" not in data and not any(name in data for name in moment_names(type(obj))):
         return
-    _check_moments(obj, Shape("struct", type(obj)), "")
+    _settle_moments(obj, Shape("struct", type(obj)), "")
 
 
-def _check_moments(value: Any, shape: Shape, path: str) -> None:
-    if shape.form == "moment":
-        try:
-            parse_rfc3339(value)
-        except (ValueError, OverflowError):
-            raise DecodeError(path, _moment_problem(value)) from None
-    elif shape.form == "struct":
+def _settle_moments(value: Any, shape: Shape, path: str) -> None:
+    if shape.form == "struct":
         for name, inner in moment_fields(shape.type):
-            if (part := getattr(value, name)) is not None:
-                _check_moments(part, inner, f"{path}.{name}" if path else name)
+            if (part := getattr(value, name)) is None:
+                continue
+            place = f"{path}.{name}" if path else name
+            if inner.form == "moment":
+                setattr(value, name, _settled(part, inner, place))
+            else:
+                _settle_moments(part, inner, place)
     elif shape.element is not None:
         keys = enumerate(value) if shape.form == "list" else value.items()
         for key, item in keys:
-            _check_moments(item, shape.element, f"{path}[{key}]")
+            _settle_moments(item, shape.element, f"{path}[{key}]")
+
+
+def _settled(text: str, shape: Shape, path: str) -> str:
+    try:
+        return settled(text, micro=shape.micro)
+    except ValueError as error:
+        raise DecodeError(path, str(error)) from None

@@ -270,6 +270,11 @@ def internal_error(detail: str) -> StatusError:
     return _error(500, "InternalError", f"Internal error occurred: {detail}", details)
 
 
+def unforeseen(message: str) -> StatusError:
+    """What upstream's code tells as a bare error of Go's: it has no reason and no details."""
+    return StatusError(meta.Status(status="Failure", message=message, code=500))
+
+
 def server_timeout(group: str, resource: str, operation: str, *, retry_after_s: int = 1) -> StatusError:
     """The server could not finish in time; nothing is wrong with the request."""
     details = meta.StatusDetails(group=group, kind=resource, name=operation, retryAfterSeconds=retry_after_s)

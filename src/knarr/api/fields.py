@@ -24,6 +24,7 @@ __all__ = [
     "Int32",
     "Int64",
     "IntOrString",
+    "MicroTime",
     "Number",
     "Quantity",
     "Struct",
@@ -36,9 +37,11 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 #: Bytes, as they stand in JSON. Checked for its alphabet only; line breaks are allowed, as Go's decoder does.
 Base64 = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$")]
-#: A moment, kept as it was written. Decoding checks only its length, since reading it would double the cost
-#: of decoding a pod; ``codec.check_moments`` reads those of an object that a client sent.
-Time = Annotated[str, msgspec.Meta(min_length=20, max_length=35)]
+#: A moment. Decoding checks only that it is no shorter than any, since reading it would double the cost
+#: of decoding a pod; ``codec.settle_moments`` reads those of an object that a client sent.
+Time = Annotated[str, msgspec.Meta(min_length=19)]
+#: A moment to the microsecond. What is stored may be shorter than what a client may send.
+MicroTime = Annotated[str, msgspec.Meta(min_length=19, title="MicroTime")]
 IntOrString = int | str
 #: A JSON number that keeps its form: 1 stays 1 and is not turned into 1.0.
 Number = int | float

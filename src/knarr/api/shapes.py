@@ -23,7 +23,7 @@ __all__ = ["Shape", "moment_fields", "moment_names", "shape_of", "struct_fields"
 class Shape(msgspec.Struct, frozen=True):
     """``form`` is struct, list, map, any, moment or leaf. ``type`` is the struct or the leaf's Python type.
 
-    ``bits`` is the width of a whole number, 0 for anything else.
+    ``bits`` is the width of a whole number, 0 for anything else; ``micro`` says that a moment is one of microseconds.
     """
 
     form: str
@@ -31,6 +31,7 @@ class Shape(msgspec.Struct, frozen=True):
     element: Shape | None = None
     nullable: bool = False
     bits: int = 0
+    micro: bool = False
 
 
 def shape_of(annotation: Any) -> Shape:
@@ -38,7 +39,7 @@ def shape_of(annotation: Any) -> Shape:
     if get_origin(annotation) is Annotated:
         base, meta = get_args(annotation)
         bits = 0 if base is not int else 32 if meta.ge == -(2**31) else 64
-        return Shape("moment" if meta.min_length else "leaf", base, bits=bits)
+        return Shape("moment" if meta.min_length else "leaf", base, bits=bits, micro=meta.title == "MicroTime")
     if annotation is Any:
         return Shape("any", nullable=True)
     origin = get_origin(annotation)
@@ -58,7 +59,7 @@ def _union_shape(options: tuple[Any, ...]) -> Shape:
     nullable = len(real) < len(options)
     if len(real) == 1:
         inner = shape_of(real[0])
-        return Shape(inner.form, inner.type, inner.element, nullable, inner.bits)
+        return msgspec.structs.replace(inner, nullable=nullable)
     # JSONSchemaProps | bool and its like: walk into it only as the struct, and only when it is a map.
     structs = [option for option in real if isinstance(option, type) and issubclass(option, msgspec.Struct)]
     if structs:

@@ -19,6 +19,7 @@ from knarr.apiserver.authentication.config import AuthenticationOptions
 from knarr.apiserver.authorization.chain import AuthorizationOptions
 from knarr.apiserver.node_metrics.kubelets import Kubelets
 from knarr.apiserver.request import UserInfo
+from knarr.apiserver.subresources.pod_address import MayProxyTo, is_global_unicast
 from knarr.apiserver.webhooks.transport import WebhookTransport
 
 __all__ = ["ServerConfig"]
@@ -51,6 +52,8 @@ class ServerConfig:
     """How webhooks are reached; None: over TLS."""
     backend_sender: Sender | None = None
     """How the servers behind APIServices are reached; None: over TLS."""
+    may_proxy_to: MayProxyTo = is_global_unicast
+    """Which addresses of pods and services are connected to; what serves "pods" on loopback allows more."""
     kubelets: Kubelets | None = None
     """How kubelets are asked what they use; None: over TLS."""
     front_proxy: FrontProxy = field(default_factory=FrontProxy)

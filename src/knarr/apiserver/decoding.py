@@ -81,7 +81,7 @@ def decode_object(request: Request, resource: Resource, kind: type[Any]) -> Any:
     expected = _check_kind(data, resource, kind)
     try:
         obj = codec.decode(kind, data)
-        codec.check_moments(obj, data)
+        codec.settle_moments(obj, data)
     except codec.DecodeError as error:
         raise _unreadable(kind, resource, error) from None
     # An empty text is as good as none.

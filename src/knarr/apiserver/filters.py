@@ -21,6 +21,7 @@ from knarr.apiserver.deadlines import Deadlines, is_long_running, limit_s
 from knarr.apiserver.flowcontrol.controller import FlowControl
 from knarr.apiserver.flowcontrol.levels import Refused
 from knarr.apiserver.metrics import ServerMetrics
+from knarr.apiserver.negotiation import PLAIN, choose_for_refusal, to_wire
 from knarr.apiserver.rbac import Question
 from knarr.apiserver.request import Pieces, Request, Response, Tunnel, UserInfo, parse_request_info
 from knarr.kit.chance import Chance
@@ -88,7 +89,7 @@ class Filters:
     def _failure(self, request: Request, request_id: str, error: Exception) -> Response:
         """The answer to a request that could not be done."""
         if isinstance(error, StatusError):
-            response = Response(error.code or 500, codec.encode(error.status))
+            response = _told(request, error)
             if error.code == 401:
                 response.headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
             if error.status.details is not None and error.status.details.retryAfterSeconds:
@@ -99,11 +100,11 @@ class Filters:
             return Response(429, text, "text/plain; charset=utf-8", {"Retry-After": "1"})
         if isinstance(error, RecursionError):
             # Only a body nested without end comes here: every decoder recurses with it.
-            return Response(400, codec.encode(bad_request("exceeded max depth").status))
+            return _told(request, bad_request("exceeded max depth"))
         log.exception(
             "request failed", method=request.method, path=request.path, audit_id=request_id, error=error
         )
-        return Response(500, codec.encode(internal_error("see the server's log for " + request_id).status))
+        return _told(request, internal_error("see the server's log for " + request_id))
 
     async def _streaming(self, request: Request, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The body, counted for as long as it lasts."""
@@ -205,3 +206,9 @@ class Filters:
             flow.leave(seat)
         seat.mark(response.headers)
         return response
+
+
+def _told(request: Request, error: StatusError) -> Response:
+    """A refusal in the form the client reads. That its time was up is told as JSON whatever it reads, as upstream."""
+    output = PLAIN if error is _TOO_LATE else choose_for_refusal(request.headers.get("accept", ""))
+    return Response(error.code or 500, to_wire(codec.encode(error.status), output), output.content_type)

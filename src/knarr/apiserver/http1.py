@@ -306,7 +306,7 @@ class Connection(asyncio.Protocol):
             remote=self._remote,
             peer=self._peer,
             can_tunnel=upgrading,
-            raw_headers=[(n.decode("latin-1"), v.decode("latin-1")) for n, v in self._headers] if upgrading else [],
+            header_lines=self._headers,
         )
         if self._shared.impersonating:
             request.impersonation = self._lines(HEADER_PREFIX)

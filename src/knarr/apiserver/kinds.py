@@ -18,7 +18,8 @@ from knarr.apiserver.admission.chain import Admission
 from knarr.apiserver.cacher import Cache, Hub
 from knarr.apiserver.conversion import CONVERSIONS
 from knarr.apiserver.custom_resources import Definitions
-from knarr.apiserver.endpoints import Endpoint, Environment
+from knarr.apiserver.endpoints import Endpoint
+from knarr.apiserver.environment import Environment
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.kinds import BY_KIND
 from knarr.apiserver.registry.namespaces import NamespaceRegistry, Namespaces
@@ -182,7 +183,7 @@ class Kinds:
 
 
 def _served(resource: Resource) -> bool:
-    return bool(resource.storage_prefix) or resource.plural in REVIEWS or resource.plural == "bindings"
+    return bool(resource.storage_prefix) or resource.plural in (*REVIEWS, "bindings", "componentstatuses")
 
 
 _BINDABLE = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}

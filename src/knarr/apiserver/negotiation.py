@@ -21,7 +21,7 @@ from knarr.api.errors import not_acceptable, not_acceptable_form
 from knarr.api.scheme import Resource
 from knarr.api.tables import table
 
-__all__ = ["Output", "choose", "choose_for_object", "render_object", "render_table", "to_wire"]
+__all__ = ["Output", "choose", "choose_for_object", "choose_for_refusal", "render_object", "render_table", "to_wire"]
 
 JSON, TABLE, PARTIAL, PARTIAL_LIST = "json", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
 
@@ -43,6 +43,8 @@ class Output:
 
 
 PLAIN = Output()
+_AS_JSON = ("application/json", "application/*", "*/*")
+_AS_YAML = ("application/yaml", "text/yaml")
 SPOKEN = (
     "application/json",
     "application/yaml",
@@ -59,7 +61,7 @@ def choose(accept: str) -> Output:
         kind, *parameters = [part.strip() for part in clause.split(";")]
         values = dict(part.partition("=")[::2] for part in parameters)
         wanted = values.get("as", "")
-        if kind in ("application/json", "application/*", "*/*"):
+        if kind in _AS_JSON:
             if not wanted:
                 return PLAIN
             if (
@@ -68,7 +70,7 @@ def choose(accept: str) -> Output:
                 and values.get("v") == "v1"
             ):
                 return Output(wanted)
-        elif kind in ("application/yaml", "text/yaml") and not wanted:
+        elif kind in _AS_YAML and not wanted:
             return Output(yaml=True)
     raise not_acceptable(SPOKEN)
 
@@ -79,6 +81,23 @@ def choose_for_object(accept: str) -> Output:
     if output.form == PARTIAL_LIST:
         raise not_acceptable_form(f"you requested {PARTIAL_LIST}, but the requested object is not a list")
     return output
+
+
+def choose_for_refusal(accept: str) -> Output:
+    """The same for an error, which is no Table and no metadata: the first plain form spoken, and JSON where none is, so that
+    what went wrong is told in any case.
+    """
+    if not accept or accept == "application/json":
+        return PLAIN
+    for clause in accept.split(","):
+        kind, *parameters = [part.strip() for part in clause.split(";")]
+        if any(part.startswith(("as=", "stream=")) for part in parameters):
+            continue
+        if kind in _AS_YAML:
+            return Output(yaml=True)
+        if kind in _AS_JSON:
+            return PLAIN
+    return PLAIN
 
 
 def to_wire(data: bytes, output: Output) -> bytes:

@@ -183,7 +183,7 @@ def patched(current: Any, kind: str, content: Any) -> tuple[dict[str, Any], Any]
         raise bad_request("the patch leaves something that is not an object")
     try:
         obj = codec.decode(type(current), after)
-        codec.check_moments(obj)
+        codec.settle_moments(obj)
     except codec.DecodeError as error:
         raise _unfit(kind, content, after, str(error)) from None
     return after, obj

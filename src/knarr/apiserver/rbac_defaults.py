@@ -1,202 +1,43 @@
 """The roles and bindings every cluster has, as upstream publishes them.
 
-``view``, ``edit`` and ``admin`` are aggregated: labels say which roles flow into which, so that a custom resource's author can add his
-own. Upstream gives each controller an account and a role; here all controllers share one identity, which has a role of Knarr's own beside
-upstream's.
+Here are those of the components, the nodes and the server itself. Upstream gives each controller an account and a role; here all
+controllers share one identity, which has a role of Knarr's own beside upstream's.
 
 Upstream's counterpart is ``plugin/pkg/auth/authorizer/rbac/bootstrappolicy``. Neighbours: ``rbac_reconcile`` brings stored roles up to
-these; ``rbac_controllers`` has the roles of controllers; ``authorization.node`` uses the nodes' rules without any binding.
+these; ``rbac_user_roles`` has people's roles, ``rbac_controllers`` those of controllers; ``authorization.node`` uses the nodes' rules
+without any binding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from knarr.api.meta import v1 as meta
 from knarr.api.rbac import v1 as rbac
 from knarr.apiserver.rbac_controllers import PREFIX, controller_rules
-
-__all__ = ["AUTOUPDATE", "default_bindings", "default_roles", "node_rules", "rule"]
-
-AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
-GROUP = "rbac.authorization.k8s.io"
-READ = ["get", "list", "watch"]
-WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-READ_WRITE = [*READ, *WRITE]
-READ_UPDATE = [*READ, "patch", "update"]
-_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-_APPS = (
-    "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale "
-    "statefulsets statefulsets/scale"
+from knarr.apiserver.rbac_rules import (
+    GROUP,
+    READ,
+    READ_UPDATE,
+    READ_WRITE,
+    default_meta,
+    default_role,
+    events_rule,
+    rule,
 )
-_EXTENSIONS = (
-    "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets "
-    "replicasets/scale replicationcontrollers/scale"
-)
+from knarr.apiserver.rbac_user_roles import information_roles, user_roles
 
-
-def rule(verbs: list[str], groups: str, resources: str, names: str = "") -> rbac.PolicyRule:
-    """A rule in short: groups, resources and names separated by blanks; ``core`` is the empty group."""
-    return rbac.PolicyRule(
-        verbs=list(verbs),
-        apiGroups=["" if group == "core" else group for group in groups.split()],
-        resources=resources.split(),
-        resourceNames=names.split(),
-    )
-
-
-def _urls(*paths: str) -> rbac.PolicyRule:
-    return rbac.PolicyRule(verbs=["get"], nonResourceURLs=list(paths))
-
-
-def _events() -> rbac.PolicyRule:
-    return rule(["create", "patch", "update"], "core events.k8s.io", "events")
-
-
-def _meta(name: str, namespace: str = "", **labels: str) -> meta.ObjectMeta:
-    return meta.ObjectMeta(
-        name=name, namespace=namespace, labels={**_LABELS, **labels}, annotations={AUTOUPDATE: "true"}
-    )
-
-
-def _role(name: str, *rules: rbac.PolicyRule, **labels: str) -> rbac.ClusterRole:
-    return rbac.ClusterRole(metadata=_meta(name, **labels), rules=list(rules))
-
-
-def _flows_to(name: str) -> dict[str, str]:
-    return {f"{GROUP}/aggregate-to-{name}": "true"}
-
-
-def _aggregated(name: str, rules: list[rbac.PolicyRule], **labels: str) -> rbac.ClusterRole:
-    """A role made of others. Its rules are the controller's to write; it starts with what they will be, so that it is good at once."""
-    selector = meta.LabelSelector(matchLabels=_flows_to(name))
-    role = _role(name, *rules, **labels)
-    role.aggregationRule = rbac.AggregationRule(clusterRoleSelectors=[selector])
-    return role
+__all__ = ["default_bindings", "default_roles", "node_rules"]
 
 
 def default_roles() -> Iterator[rbac.ClusterRole | rbac.Role]:
-    yield _role("cluster-admin", rule(["*"], "*", "*"), rbac.PolicyRule(verbs=["*"], nonResourceURLs=["*"]))
-    yield from _information_roles()
-    yield from _user_roles()
+    yield default_role("cluster-admin", rule(["*"], "*", "*"), rbac.PolicyRule(verbs=["*"], nonResourceURLs=["*"]))
+    yield from information_roles()
+    yield from user_roles()
     yield from _component_roles()
     for name, rules in controller_rules().items():
-        yield _role(PREFIX + name, *(rule(verbs, groups, resources, names) for verbs, groups, resources, names in rules))
+        yield default_role(PREFIX + name, *(rule(verbs, groups, resources, names) for verbs, groups, resources, names in rules))
     yield from _approver_roles()
     yield from _namespaced_roles()
-
-
-def _information_roles() -> Iterator[rbac.ClusterRole]:
-    groups = ("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz")
-    yield _role("system:discovery", _urls(*groups, "/version", "/version/"))
-    yield _role("system:public-info-viewer", _urls("/healthz", "/livez", "/readyz", "/version", "/version/"))
-    yield _role(
-        "system:monitoring",
-        _urls(
-            "/flagz",
-            "/healthz",
-            "/healthz/*",
-            "/livez",
-            "/livez/*",
-            "/metrics",
-            "/metrics/slis",
-            "/readyz",
-            "/readyz/*",
-            "/statusz",
-        ),
-        rule(["get"], "core", "nodes/metrics"),
-    )
-    issuer, keys = "/.well-known/openid-configuration", "/openid/v1/jwks"
-    yield _role("system:service-account-issuer-discovery", _urls(issuer, issuer + "/", keys, keys + "/"))
-    yield _role(
-        "system:basic-user",
-        rule(["create"], "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
-        rule(["create"], "authentication.k8s.io", "selfsubjectreviews"),
-    )
-
-
-def _user_roles() -> Iterator[rbac.ClusterRole]:
-    view, edit, admin = _view_rules(), _edit_rules(), _admin_rules()
-    # As metrics-server brings it.
-    metrics = rule(READ, "metrics.k8s.io", "nodes pods")
-    yield _aggregated("admin", [*edit, *view, metrics, *admin])
-    yield _aggregated("edit", [*edit, *view, metrics], **_flows_to("admin"))
-    yield _aggregated("view", [*view, metrics], **_flows_to("edit"))
-    everybody = {**_flows_to("admin"), **_flows_to("edit"), **_flows_to("view")}
-    yield _role("system:aggregated-metrics-reader", metrics, **everybody)
-    yield _role("system:aggregate-to-admin", *admin, **_flows_to("admin"))
-    yield _role("system:aggregate-to-edit", *edit, **_flows_to("edit"))
-    yield _role("system:aggregate-to-view", *view, **_flows_to("view"))
-
-
-def _admin_rules() -> list[rbac.PolicyRule]:
-    return [
-        rule(["create"], "authorization.k8s.io", "localsubjectaccessreviews"),
-        rule(READ_WRITE, GROUP, "rolebindings roles"),
-    ]
-
-
-def _edit_rules() -> list[rbac.PolicyRule]:
-    return [
-        rule(READ, "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
-        rule(["impersonate"], "core", "serviceaccounts"),
-        rule(WRITE, "core", "pods pods/attach pods/exec pods/portforward pods/proxy"),
-        rule(["create"], "core", "pods/eviction"),
-        rule(
-            WRITE,
-            "core",
-            "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets "
-            "serviceaccounts services services/proxy",
-        ),
-        rule(WRITE, "events.k8s.io", "events"),
-        rule(["create"], "core", "serviceaccounts/token"),
-        rule(WRITE, "apps", _APPS),
-        rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
-        rule(WRITE, "batch", "cronjobs jobs"),
-        rule(WRITE, "extensions", _EXTENSIONS),
-        rule(WRITE, "policy", "poddisruptionbudgets"),
-        rule(WRITE, "networking.k8s.io", "ingresses networkpolicies"),
-        rule(READ_WRITE, "coordination.k8s.io", "leases"),
-        rule(WRITE, "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
-    ]
-
-
-def _view_rules() -> list[rbac.PolicyRule]:
-    return [
-        rule(
-            READ,
-            "core",
-            "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods "
-            "replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status",
-        ),
-        rule(
-            READ,
-            "core",
-            "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
-            "resourcequotas resourcequotas/status",
-        ),
-        rule(READ, "events.k8s.io", "events"),
-        rule(READ, "core", "namespaces"),
-        rule(READ, "discovery.k8s.io", "endpointslices"),
-        rule(
-            READ,
-            "apps",
-            "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status "
-            "replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
-        ),
-        rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
-        rule(READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
-        rule(
-            READ,
-            "extensions",
-            "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses "
-            "ingresses/status networkpolicies replicasets replicasets/scale replicasets/status "
-            "replicationcontrollers/scale",
-        ),
-        rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
-        rule(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
-        rule(READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
-    ]
 
 
 def node_rules() -> list[rbac.PolicyRule]:
@@ -208,7 +49,7 @@ def node_rules() -> list[rbac.PolicyRule]:
         rule(["create", "get", "list", "watch"], "core", "nodes"),
         rule(["patch", "update"], "core", "nodes/status"),
         rule(["patch", "update"], "core", "nodes"),
-        _events(),
+        events_rule(),
         rule(["get"], "core", "serviceaccounts"),
         rule(READ, "core", "pods"),
         rule(["create", "delete"], "core", "pods"),
@@ -236,19 +77,19 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
         rule(["create"], "authentication.k8s.io", "tokenreviews"),
         rule(["create"], "authorization.k8s.io", "subjectaccessreviews"),
     )
-    yield _role(
+    yield default_role(
         "system:heapster",
         rule(READ, "core", "events namespaces nodes pods"),
         rule(READ, "extensions", "deployments"),
     )
-    yield _role("system:node", *node_rules())
-    yield _role(
+    yield default_role("system:node", *node_rules())
+    yield default_role(
         "system:node-problem-detector",
         rule(["get"], "core", "nodes"),
         rule(["patch"], "core", "nodes/status"),
-        _events(),
+        events_rule(),
     )
-    yield _role(
+    yield default_role(
         "system:kubelet-api-admin",
         rule(READ, "core", "nodes"),
         rule(["proxy"], "core", "nodes"),
@@ -258,15 +99,15 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
             "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats",
         ),
     )
-    yield _role(
+    yield default_role(
         "system:node-bootstrapper",
         rule(["create", *READ], "certificates.k8s.io", "certificatesigningrequests"),
     )
-    yield _role("system:auth-delegator", *reviews)
-    yield _role("system:kube-aggregator", rule(READ, "core", "endpoints services"))
-    yield _role(
+    yield default_role("system:auth-delegator", *reviews)
+    yield default_role("system:kube-aggregator", rule(READ, "core", "endpoints services"))
+    yield default_role(
         "system:kube-controller-manager",
-        _events(),
+        events_rule(),
         rule(["create"], "coordination.k8s.io", "leases"),
         rule(["get", "update"], "coordination.k8s.io", "leases", "kube-controller-manager"),
         rule(["create"], "core", "secrets serviceaccounts"),
@@ -277,26 +118,26 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
         rule(["list", "watch"], "*", "*"),
         rule(["create"], "core", "serviceaccounts/token"),
     )
-    yield _role("system:kube-dns", rule(["list", "watch"], "core", "endpoints services"))
-    yield _role(
+    yield default_role("system:kube-dns", rule(["list", "watch"], "core", "endpoints services"))
+    yield default_role(
         "system:persistent-volume-provisioner",
         rule(["create", "delete", *READ], "core", "persistentvolumes"),
         rule([*READ, "update"], "core", "persistentvolumeclaims"),
         rule(READ, "storage.k8s.io", "storageclasses"),
         rule(["watch"], "core", "events"),
-        _events(),
+        events_rule(),
     )
-    yield _role(
+    yield default_role(
         "system:volume-scheduler",
         rule(READ_UPDATE, "core", "persistentvolumes"),
         rule(READ, "storage.k8s.io", "storageclasses"),
         rule(READ_UPDATE, "core", "persistentvolumeclaims"),
     )
-    yield _role(
+    yield default_role(
         "system:node-proxier",
         rule(["list", "watch"], "core", "endpoints services"),
         rule(READ, "core", "nodes"),
-        _events(),
+        events_rule(),
         rule(["list", "watch"], "networking.k8s.io", "servicecidrs"),
         rule(["list", "watch"], "discovery.k8s.io", "endpointslices"),
     )
@@ -305,9 +146,9 @@ def _component_roles() -> Iterator[rbac.ClusterRole]:
 
 
 def _scheduler_role(*reviews: rbac.PolicyRule) -> rbac.ClusterRole:
-    return _role(
+    return default_role(
         "system:kube-scheduler",
-        _events(),
+        events_rule(),
         rule(["create"], "coordination.k8s.io", "leases"),
         rule([*READ, "update"], "coordination.k8s.io", "leases", "kube-scheduler"),
         rule(READ_WRITE, "coordination.k8s.io", "leasecandidates"),
@@ -337,18 +178,18 @@ def _scheduler_role(*reviews: rbac.PolicyRule) -> rbac.ClusterRole:
 def _own_roles(*reviews: rbac.PolicyRule) -> Iterator[rbac.ClusterRole]:
     """What upstream has no part for."""
     # All controllers are one user; upstream's are a service account each, and have the roles of ``rbac_controllers``.
-    yield _role("system:knarr:controllers", rule(["*"], "*", "*"), rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]))
+    yield default_role("system:knarr:controllers", rule(["*"], "*", "*"), rbac.PolicyRule(verbs=["get"], nonResourceURLs=["*"]))
     # Beside the kubelet: service proxy, DNS, pod network and local volumes of a node, in one process.
-    yield _role(
+    yield default_role(
         "system:knarr:node-agent",
         rule(READ, "core", "namespaces nodes services"),
         rule([*READ, "create", "patch", "update"], "discovery.k8s.io", "endpointslices"),
         rule(READ, "networking.k8s.io", "networkpolicies servicecidrs"),
         rule([*READ, "delete"], "core", "persistentvolumes"),
-        _events(),
+        events_rule(),
     )
     # One process is many kubelets, and so can be held to none.
-    yield _role(
+    yield default_role(
         "system:knarr:simulated-nodes",
         *node_rules(),
         rule(READ, "core", "namespaces persistentvolumeclaims persistentvolumes serviceaccounts"),
@@ -359,18 +200,18 @@ def _own_roles(*reviews: rbac.PolicyRule) -> Iterator[rbac.ClusterRole]:
 def _approver_roles() -> Iterator[rbac.ClusterRole]:
     prefix, group = "system:certificates.k8s.io", "certificates.k8s.io"
     for part in ("nodeclient", "selfnodeclient"):
-        yield _role(
+        yield default_role(
             f"{prefix}:certificatesigningrequests:{part}",
             rule(["create"], group, f"certificatesigningrequests/{part}"),
         )
     for signer in ("legacy-unknown", "kubelet-serving", "kube-apiserver-client", "kube-apiserver-client-kubelet"):
-        yield _role(f"{prefix}:{signer}-approver", rule(["approve"], group, "signers", f"kubernetes.io/{signer}"))
-    yield _role("system:cluster-trust-bundle-discovery", rule(READ, group, "clustertrustbundles"))
+        yield default_role(f"{prefix}:{signer}-approver", rule(["approve"], group, "signers", f"kubernetes.io/{signer}"))
+    yield default_role("system:cluster-trust-bundle-discovery", rule(READ, group, "clustertrustbundles"))
 
 
 def _namespaced_roles() -> Iterator[rbac.Role]:
     def made(namespace: str, name: str, *rules: rbac.PolicyRule) -> rbac.Role:
-        return rbac.Role(metadata=_meta(name, namespace), rules=list(rules))
+        return rbac.Role(metadata=default_meta(name, namespace), rules=list(rules))
 
     system, public = "kube-system", "kube-public"
     authentication = "extension-apiserver-authentication"
@@ -380,7 +221,7 @@ def _namespaced_roles() -> Iterator[rbac.Role]:
         system, "system:controller:cloud-provider", rule(["create", *READ], "core", "configmaps")
     )
     yield made(
-        system, "system:controller:token-cleaner", rule(["delete", *READ], "core", "secrets"), _events()
+        system, "system:controller:token-cleaner", rule(["delete", *READ], "core", "secrets"), events_rule()
     )
     for component in ("kube-controller-manager", "kube-scheduler"):
         yield made(
@@ -394,7 +235,7 @@ def _namespaced_roles() -> Iterator[rbac.Role]:
         "system:controller:bootstrap-signer",
         rule(READ, "core", "configmaps"),
         rule(["update"], "core", "configmaps", "cluster-info"),
-        _events(),
+        events_rule(),
     )
 
 
@@ -452,11 +293,11 @@ def default_bindings() -> Iterator[rbac.ClusterRoleBinding | rbac.RoleBinding]:
     accounts = {f"{PREFIX}{name}": f"ServiceAccount:kube-system/{name}" for name in controller_rules()}
     for name, subjects in {**_CLUSTER_BINDINGS, **accounts}.items():
         reference = rbac.RoleRef(apiGroup=GROUP, kind="ClusterRole", name=name)
-        yield rbac.ClusterRoleBinding(metadata=_meta(name), roleRef=reference, subjects=_subjects(subjects))
+        yield rbac.ClusterRoleBinding(metadata=default_meta(name), roleRef=reference, subjects=_subjects(subjects))
     for (namespace, name), (role, subjects) in _BINDINGS.items():
         reference = rbac.RoleRef(apiGroup=GROUP, kind="Role", name=role)
         yield rbac.RoleBinding(
-            metadata=_meta(name, namespace), roleRef=reference, subjects=_subjects(subjects)
+            metadata=default_meta(name, namespace), roleRef=reference, subjects=_subjects(subjects)
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from knarr.api.rbac import v1 as rbac
 from knarr.apiserver.admission.escalation import missing
-from knarr.apiserver.rbac_defaults import AUTOUPDATE
+from knarr.apiserver.rbac_rules import AUTOUPDATE
 
 __all__ = ["complete", "is_default_kind", "must_be_remade"]
 

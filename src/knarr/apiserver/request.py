@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from knarr.kit.tunnel import UpgradedConnection
 
-__all__ = ["FrontProxyPeer", "Pieces", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "parse_request_info"]
+__all__ = ["FrontProxyPeer", "Pieces", "Query", "Request", "RequestInfo", "Response", "Tunnel", "UserInfo", "no_such_page", "parse_request_info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ class Request:
     info: RequestInfo = field(default_factory=lambda: _NOT_READ)
     warnings: list[str] = field(default_factory=list)
     can_tunnel: bool = False
-    raw_headers: list[tuple[str, str]] = field(default_factory=list)
-    """Every header line as it came; a tunnel passes them on, repeated ones included."""
+    header_lines: Sequence[tuple[bytes, bytes]] = ()
+    """Every header line as it came, where the request came over a connection; who hands it on passes each by itself."""
     impersonation: list[tuple[str, str]] = field(default_factory=list)
     """The lines that say whom the request acts as; a group may have a comma in its name, so none are joined."""
     front_proxy: list[tuple[str, str]] | None = None
@@ -113,6 +113,10 @@ class Request:
     audit_annotations: dict[str, str] = field(default_factory=dict)
     task: asyncio.Task[Any] | None = None
     """What answers the request, where it is known without asking."""
+
+    def raw_headers(self) -> list[tuple[str, str]]:
+        """Every header line, letter for byte, as a tunnel passes them on."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.header_lines]
 
 
 #: About how much of a large answer is put together at once.
@@ -154,7 +158,8 @@ class Response:
     status: int = 200
     body: bytes | Pieces | AsyncIterator[bytes] | Tunnel = b""
     content_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: MutableMapping[str, str] = field(default_factory=dict)
+    """What another server answered may hold several of one name: then it is a multidict."""
 
 
 @dataclass(slots=True)
@@ -173,6 +178,10 @@ class RequestInfo:
     """Of a list, a watch or a deletion of many: authorization may depend on it."""
     rest: str = ""
     """What follows the sub-resource (the path behind ``proxy``), with its leading slash."""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
 
 
 #: Of a request that has not been looked at yet.
@@ -271,3 +280,10 @@ def _behind(path: str, depth: int) -> str:
     found = re.match(rf"(?:/*[^/]+){{{depth}}}", path)
     assert found is not None, "as many names have been read"
     return path[found.end() :]
+
+def no_such_page() -> Response:
+    """Upstream tells in words of Go's own server that nothing at all is served there; only within a group it serves does it answer
+    with a Status.
+    """
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", headers)

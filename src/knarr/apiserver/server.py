@@ -13,10 +13,10 @@ import asyncio
 import contextlib
 from typing import Any
 
-from knarr.api import codec
 from knarr.api.apiextensions.custom import CustomResource
-from knarr.api.errors import bad_request, forbidden, method_not_allowed, path_not_found
+from knarr.api.errors import forbidden, method_not_allowed, path_not_found
 from knarr.api.metrics import v1beta1 as metrics
+from knarr.api.scheme import group_versions
 from knarr.apiserver import reviews
 from knarr.apiserver.admission.plugins import Plugins
 from knarr.apiserver.aggregation.aggregator import Aggregator
@@ -29,11 +29,13 @@ from knarr.apiserver.authorization.node_graph import NodeGraph
 from knarr.apiserver.authorization.webhook import AuthorizationWebhook
 from knarr.apiserver.bootstrap import bootstrap
 from knarr.apiserver.cacher import Hub
+from knarr.apiserver.component_statuses import ComponentStatuses
 from knarr.apiserver.config import ServerConfig
 from knarr.apiserver.custom_resources import CustomResources
 from knarr.apiserver.deadlines import Deadlines
 from knarr.apiserver.discovery import Discovery
-from knarr.apiserver.endpoints import Environment, no_such_method
+from knarr.apiserver.endpoints import no_such_method
+from knarr.apiserver.environment import Environment
 from knarr.apiserver.filters import Filters
 from knarr.apiserver.flowcontrol.controller import FlowControl
 from knarr.apiserver.health import Health, version_document
@@ -47,12 +49,12 @@ from knarr.apiserver.rbac_defaults import node_rules
 from knarr.apiserver.registry.generic import GenericRegistry
 from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.remote import Closed, HttpsEndpoint
-from knarr.apiserver.request import Request, Response, UserInfo
+from knarr.apiserver.request import Request, Response, UserInfo, no_such_page
 from knarr.apiserver.routes import SubresourceRoutes
 from knarr.apiserver.subresources.forwarding import Forwarder
 from knarr.apiserver.subresources.node_proxy import NodeProxy
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
-from knarr.apiserver.tokens import ISSUER, ServiceAccountTokens
+from knarr.apiserver.tokens import ServiceAccountTokens
 from knarr.apiserver.webhooks.client import WebhookClient
 from knarr.apiserver.webhooks.transport import HttpsTransport
 from knarr.kit.chance import Chance
@@ -107,6 +109,7 @@ class APIServer:
             clock=clock,
             chance=chance,
         )
+        self._components = ComponentStatuses(store, self.registry("coordination.k8s.io", "leases"), clock)
         self._forwarder = Forwarder()
         self._build_roads_to_nodes(services)
         self._aggregator = self._build_aggregator(services)
@@ -164,7 +167,12 @@ class APIServer:
         config, clock = self.config, self._clock
         pods, nodes = self.registry("", "pods"), self.registry("", "nodes")
         node_proxy = NodeProxy(
-            pods=pods, nodes=nodes, services=services, tls=config.kubelet_tls, forwarder=self._forwarder
+            pods=pods,
+            nodes=nodes,
+            services=services,
+            tls=config.kubelet_tls,
+            forwarder=self._forwarder,
+            may_proxy_to=config.may_proxy_to,
         )
         self._routes = SubresourceRoutes(
             registry=self.registry, tokens=self.tokens, node_proxy=node_proxy, clock=clock, chance=self._chance
@@ -229,6 +237,10 @@ class APIServer:
         """The registry of a resource."""
         return self.kinds.registry(group, plural, version)
 
+    @property
+    def _address(self) -> str:
+        return f"{self.config.address}:{self.config.port}"
+
     def _kinds_changed(self) -> None:
         self._describe()
         self._aggregator.wake()
@@ -236,9 +248,8 @@ class APIServer:
     def _describe(self) -> None:
         """Make discovery and OpenAPI say what is served now."""
         resources = list(self.kinds.resources.values())
-        address = f"{self.config.address}:{self.config.port}"
         remote = self._aggregator.versions
-        self._discovery = Discovery(resources, server_address=address, remote=remote)
+        self._discovery = Discovery(resources, server_address=self._address, remote=remote)
         self._openapi = OpenAPI(resources, version=version_document()["gitVersion"], remote=remote)
 
     async def run(self) -> None:
@@ -343,7 +354,9 @@ class APIServer:
         info = request.info
         resource = self.kinds.resources.get((info.group, info.version, info.resource))
         if resource is None:
-            raise path_not_found()
+            if info.api_version in group_versions():
+                raise path_not_found()
+            return no_such_page()
         if info.group == metrics.GROUP:
             return await self._node_metrics.handle(request, resource)
         if info.resource in reviews.REVIEWS:
@@ -352,6 +365,8 @@ class APIServer:
             return await self._reviews.handle(request, resource)
         endpoint = self.kinds.endpoints.get((info.group, info.version, info.resource))
         if endpoint is None:
+            if info.resource == "componentstatuses":
+                return await self._components.handle(request, resource)
             return await self._routes.bindings(request)
         if info.subresource:
             if info.subresource not in resource.subresources:
@@ -363,36 +378,15 @@ class APIServer:
 
     async def _other(self, request: Request) -> Response:
         """Everything that is no resource: health, discovery, descriptions."""
-        if request.method not in ("GET", "HEAD"):
-            raise bad_request(f"{request.method} is not supported on {request.path}")
-        answer = (
-            self.health.handle(request)
-            or self._metrics_page(request)
-            or self._discovery.handle(request)
-            or self._openapi.handle(request)
-            or self._issuer(request)
-        )
+        answer = self.health.handle(request) or self._metrics_page(request) or self._discovery.handle(request)
+        answer = answer or self._openapi.handle(request) or self.tokens.page(request.path, server=self._address)
         if answer is None:
-            raise path_not_found()
+            return no_such_page()
+        if request.method not in ("GET", "HEAD"):
+            raise no_such_method()
         return answer
 
     def _metrics_page(self, request: Request) -> Response | None:
         if request.path != "/metrics":
             return None
         return Response(body=self.metrics.metrics.render(), content_type=CONTENT_TYPE)
-
-    def _issuer(self, request: Request) -> Response | None:
-        if request.path == "/openid/v1/jwks":
-            return Response(
-                body=codec.encode(self.tokens.public_jwks()), content_type="application/jwk-set+json"
-            )
-        if request.path == "/.well-known/openid-configuration":
-            document = {
-                "issuer": ISSUER,
-                "jwks_uri": f"https://{self.config.address}:{self.config.port}/openid/v1/jwks",
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["RS256"],
-            }
-            return Response(body=codec.encode(document))
-        return None

@@ -22,7 +22,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from knarr.apiserver.request import UserInfo
+from knarr.api import codec
+from knarr.apiserver.request import Response, UserInfo
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock
 
@@ -159,6 +160,21 @@ class ServiceAccountTokens:
         found = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         user = UserInfo(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
         return Verified(user, tuple(audience for audience in found if audience in audiences))
+
+    def page(self, path: str, *, server: str) -> Response | None:
+        """What verifiers elsewhere read: the keys and where they are, on the server at that address; None for any other path."""
+        if path == "/openid/v1/jwks":
+            return Response(body=codec.encode(self.public_jwks()), content_type="application/jwk-set+json")
+        if path != "/.well-known/openid-configuration":
+            return None
+        document = {
+            "issuer": ISSUER,
+            "jwks_uri": f"https://{server}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        }
+        return Response(body=codec.encode(document))
 
     def public_jwks(self) -> dict[str, Any]:
         """The public key as a JSON web key set, for others who verify."""

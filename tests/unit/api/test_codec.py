@@ -119,14 +119,26 @@ def test_malformed_bytes_are_an_error_and_nothing_else(body):
 def test_a_moment_that_is_none_is_refused_with_its_path(moment):
     body = {"status": {"conditions": [{"type": "Ready", "lastTransitionTime": moment}]}}
     with pytest.raises(codec.DecodeError) as caught:
-        codec.check_moments(codec.from_dict(core.Pod, body))
+        codec.settle_moments(codec.from_dict(core.Pod, body))
     assert caught.value.path == "status.conditions[0].lastTransitionTime"
-    assert caught.value.text.startswith(f'parsing time "{moment}" as')
+    assert caught.value.text.startswith(f'parsing time "{moment}"')
 
 
-def test_moments_of_every_form_are_taken():
-    for moment in ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00+01:00"):
-        codec.check_moments(core.Pod(metadata=core.meta.ObjectMeta(creationTimestamp=moment)))
+def test_moments_of_every_form_are_kept_in_utc_as_their_kind_is_written():
+    for moment in ("2026-01-01T03:00:00Z", "2026-01-01T03:00:00.123456Z", "2026-01-01T04:00:00+01:00", "2026-01-01T3:00:00Z"):
+        pod = codec.from_dict(core.Pod, {"metadata": {"creationTimestamp": moment}})
+        codec.settle_moments(pod)
+        assert pod.metadata.creationTimestamp == "2026-01-01T03:00:00Z"
+    event = core.Event(eventTime="2026-01-01T04:00:00.123456+01:00")
+    codec.settle_moments(event)
+    assert event.eventTime == "2026-01-01T03:00:00.123456Z"
+
+
+def test_a_moment_too_short_for_any_is_refused_in_the_words_of_its_own_kind():
+    for field, layout in (("firstTimestamp", ""), ("eventTime", ".000000")):
+        with pytest.raises(codec.DecodeError) as caught:
+            codec.from_dict(core.Event, {field: "noon"})
+        assert caught.value.text == f'parsing time "noon" as "2006-01-02T15:04:05{layout}Z07:00": cannot parse "noon" as "2006"'
 
 
 def test_strict_validation_finds_unknown_and_duplicate_fields():
@@ -150,6 +162,6 @@ def test_a_body_without_the_name_of_a_moment_is_not_walked_and_one_with_escapes_
     bad = b'{"status":{"conditions":[{"type":"Ready","lastTransitionTime":"yesterday, about noon"}]}}'
     for body in (bad, bad.replace(b"lastT", b"last\\u0054")):
         with pytest.raises(codec.DecodeError):
-            codec.check_moments(codec.decode(core.Pod, body), body)
+            codec.settle_moments(codec.decode(core.Pod, body), body)
     plain = b'{"metadata":{"name":"web"}}'
-    codec.check_moments(codec.decode(core.Pod, plain), plain)
+    codec.settle_moments(codec.decode(core.Pod, plain), plain)

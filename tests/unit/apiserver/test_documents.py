@@ -12,8 +12,6 @@ from knarr.api import scheme
 from knarr.testing import InProcessCluster
 from knarr.testing.plugin import ClusterRunner
 
-#: Deprecated since v1.19, and nothing here would be behind it.
-NOT_SERVED = {"componentstatuses"}
 BARE = {"nodes": 0, "controllers": False, "scheduler": False}
 
 
@@ -88,7 +86,7 @@ def test_discovery_lists_every_resource_in_all_three_ways(knarr_cluster: Cluster
             listed = await get(cluster, root)
             assert listed["kind"] == "APIResourceList" and listed["groupVersion"] == api_version
             names = {each["name"] for each in listed["resources"]}
-            wanted = {each.plural for each in scheme.all_resources() if each.api_version == api_version} - NOT_SERVED
+            wanted = {each.plural for each in scheme.all_resources() if each.api_version == api_version}
             assert wanted <= names, (api_version, wanted - names)
         pods = next(each for each in (await get(cluster, "/api/v1"))["resources"] if each["name"] == "pods")
         assert pods["shortNames"] == ["po"] and pods["namespaced"] and pods["kind"] == "Pod"

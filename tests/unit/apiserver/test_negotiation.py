@@ -6,7 +6,15 @@ import pytest
 
 from knarr.api.errors import StatusError
 from knarr.apiserver import negotiation
-from knarr.apiserver.negotiation import JSON, PARTIAL, PARTIAL_LIST, TABLE, choose, partial_object
+from knarr.apiserver.negotiation import (
+    JSON,
+    PARTIAL,
+    PARTIAL_LIST,
+    TABLE,
+    choose,
+    choose_for_refusal,
+    partial_object,
+)
 
 META = ";v=v1;g=meta.k8s.io"
 TABLE_TYPE = f"application/json;as=Table{META}"
@@ -41,6 +49,26 @@ def test_what_is_not_spoken_is_said(accept: str) -> None:
     with pytest.raises(StatusError) as refused:
         choose(accept)
     assert refused.value.code == 406 and all(form in str(refused.value) for form in negotiation.SPOKEN)
+
+
+@pytest.mark.parametrize(
+    ("accept", "yaml"),
+    [
+        ("", False),
+        ("application/yaml", True),
+        ("text/html, application/yaml, application/json", True),
+        ("application/json, application/yaml", False),
+        (f"{TABLE_TYPE},application/yaml", True),
+        (f"application/yaml;as=Table{META}", False),
+        ("application/yaml;stream=watch", False),
+        ("text/html", False),
+        ("*/*,application/yaml", False),
+        (";;;", False),
+    ],
+)
+def test_a_refusal_has_a_form_whatever_is_asked_for(accept: str, yaml: bool) -> None:
+    chosen = choose_for_refusal(accept)
+    assert (chosen.form, chosen.yaml) == (JSON, yaml)
 
 
 def test_metadata_is_cut_out_as_it_stands() -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Struct, Time, empty_list
+from knarr.api.fields import Int32, MicroTime, Struct, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -25,10 +25,10 @@ class LeaseList(Struct, kw_only=True):
 
 
 class LeaseSpec(Struct, kw_only=True):
-    acquireTime: Time | None = None
+    acquireTime: MicroTime | None = None
     holderIdentity: str | None = None
     leaseDurationSeconds: Int32 | None = None
     leaseTransitions: Int32 | None = None
     preferredHolder: str | None = None
-    renewTime: Time | None = None
+    renewTime: MicroTime | None = None
     strategy: str | None = None

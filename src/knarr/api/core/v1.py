@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Base64, Int32, Int64, IntOrString, Quantity, Struct, Time, empty_dict, empty_list
+from knarr.api.fields import Base64, Int32, Int64, IntOrString, MicroTime, Quantity, Struct, Time, empty_dict, empty_list
 from knarr.api.meta import v1 as meta
 
 
@@ -428,7 +428,7 @@ class Event(Struct, kw_only=True):
     metadata: meta.ObjectMeta = msgspec.field(default_factory=meta.ObjectMeta)
     action: str = ""
     count: Int32 = 0
-    eventTime: Time | None = None
+    eventTime: MicroTime | None = None
     firstTimestamp: Time | None = None
     involvedObject: ObjectReference = msgspec.field(default_factory=lambda: ObjectReference())
     lastTimestamp: Time | None = None
@@ -451,7 +451,7 @@ class EventList(Struct, kw_only=True):
 
 class EventSeries(Struct, kw_only=True):
     count: Int32 = 0
-    lastObservedTime: Time | None = None
+    lastObservedTime: MicroTime | None = None
 
 
 class EventSource(Struct, kw_only=True):

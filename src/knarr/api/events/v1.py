@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from knarr.api.fields import Int32, Struct, Time, empty_list
+from knarr.api.fields import Int32, MicroTime, Struct, Time, empty_list
 from knarr.api.core import v1 as core
 from knarr.api.meta import v1 as meta
 
@@ -20,7 +20,7 @@ class Event(Struct, kw_only=True):
     deprecatedFirstTimestamp: Time | None = None
     deprecatedLastTimestamp: Time | None = None
     deprecatedSource: core.EventSource = msgspec.field(default_factory=core.EventSource)
-    eventTime: Time | None = None
+    eventTime: MicroTime | None = None
     note: str = ""
     reason: str = ""
     regarding: core.ObjectReference = msgspec.field(default_factory=core.ObjectReference)
@@ -40,4 +40,4 @@ class EventList(Struct, kw_only=True):
 
 class EventSeries(Struct, kw_only=True):
     count: Int32 = msgspec.field(default_factory=int)
-    lastObservedTime: Time | None = None
+    lastObservedTime: MicroTime | None = None

@@ -72,10 +72,10 @@ class Backends:
             for name, value in request.headers.items()
             if name not in _IDENTITY and not name.startswith(_EXTRA)
         }
-        request.raw_headers = [
+        request.header_lines = [
             (name, value)
-            for name, value in request.raw_headers
-            if name.lower() not in _IDENTITY and not name.lower().startswith(_EXTRA)
+            for name, value in request.header_lines
+            if (lower := name.decode("latin-1").lower()) not in _IDENTITY and not lower.startswith(_EXTRA)
         ]
         if request.can_tunnel:
             return self._sender.tunnel(request, target, added=added)

@@ -25,7 +25,7 @@ from knarr.apiserver.apply.managers import APPLY, BEFORE_FIRST_APPLY, UPDATE, Ma
 from knarr.apiserver.apply.merging import merge, remove, value_at
 from knarr.kit.clock import rfc3339
 
-__all__ = ["apply", "track_update"]
+__all__ = ["apply", "begin_tracking", "track_update"]
 
 #: What nobody owns: identity, and what only the server writes.
 _UNOWNED: tuple[Path, ...] = (
@@ -42,6 +42,8 @@ _UNOWNED: tuple[Path, ...] = (
     ("f:metadata", "f:managedFields"),
     ("f:metadata", "f:resourceVersion"),
 )
+
+_EMPTY: tuple[Any, ...] = (None, {}, [], "", 0, False)
 
 
 def _owned(data: dict[str, Any], shape: Shape, subresource: str) -> set[Path]:
@@ -75,8 +77,7 @@ def apply(
     held = live.get("metadata", {}).pop("managedFields", None)
     managers = Managers.read(current.metadata.managedFields) if current is not None else Managers()
     if current is not None and not held:
-        first = (BEFORE_FIRST_APPLY, UPDATE, "", resource.api_version)
-        managers.entries[first] = Manager(_owned(live, shape, ""), rfc3339(now))
+        _hold_all(managers, resource, live, subresource="scale" if subresource == "scale" else "", now=now)
     merged = merge(live, applied, shape) if current is not None else applied
     contested = {path for path in wanted if _differs(live, merged, path, shape)}
     _settle(managers, identity, contested, force=force)
@@ -89,20 +90,38 @@ def apply(
         managers.entries[identity] = Manager(wanted, rfc3339(now))
     try:
         obj = codec.decode(resource.type, merged)
+        codec.settle_moments(obj)
     except codec.DecodeError as error:
         raise bad_request(f"failed to apply: {error}") from None
     obj.metadata.managedFields = managers.write()
     return obj
 
 
+def _hold_all(
+    managers: Managers, resource: Resource, live: dict[str, Any], *, subresource: str, now: datetime
+) -> None:
+    """What stands there before the first apply is somebody's."""
+    identity = (BEFORE_FIRST_APPLY, UPDATE, subresource, resource.api_version)
+    managers.entries[identity] = Manager(_owned(live, Shape("struct", resource.type), subresource), rfc3339(now))
+
+
+def begin_tracking(resource: Resource, obj: Any, *, now: datetime) -> None:
+    """Record in ``obj`` that its fields had no known owner yet; nothing if it is tracked."""
+    if obj.metadata.managedFields:
+        return
+    managers = Managers()
+    _hold_all(managers, resource, codec.to_dict(obj), subresource="", now=now)
+    obj.metadata.managedFields = managers.write()
+
+
 def _differs(before: Any, after: Any, path: Path, shape: Shape) -> bool:
     """Whether what stands at ``path`` changed. Of a keyed element only its being there counts: its fields have paths of
-    their own. An empty map or list is not stored, and so no different from none.
+    their own. An empty value is not stored, and so no different from none.
     """
     one, other = value_at(before, path, shape), value_at(after, path, shape)
     if path[-1].startswith("k:"):
         return (one is None) != (other is None)
-    return one != other and not (one in (None, {}, []) and other in (None, {}, []))
+    return one != other and not (one in _EMPTY and other in _EMPTY)
 
 
 def _settle(
@@ -122,11 +141,12 @@ def _settle(
 
 
 def _described(identity: tuple[str, str, str, str]) -> str:
-    name, _, subresource, version = identity
+    """An updater is named with the version it wrote in; an applier is the same whatever version it applies in."""
+    name, operation, subresource, version = identity
     text = f'conflict with "{name}"'
     if subresource:
         text += f' with subresource "{subresource}"'
-    return f"{text} using {version}"
+    return f"{text} using {version}" if operation == UPDATE else text
 
 
 def _conflict(conflicts: Sequence[tuple[str, str, list[Path]]]) -> StatusError:

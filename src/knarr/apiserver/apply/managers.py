@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from knarr.api.meta import v1 as meta
 from knarr.apiserver.apply.fieldsets import Path, from_json, to_json
 
-__all__ = ["APPLY", "BEFORE_FIRST_APPLY", "UPDATE", "Manager", "Managers"]
+__all__ = ["APPLY", "BEFORE_FIRST_APPLY", "UPDATE", "Identity", "Manager", "Managers", "manager_name"]
 
 APPLY, UPDATE = "Apply", "Update"
 BEFORE_FIRST_APPLY = "before-first-apply"

@@ -10,7 +10,7 @@ and before it asks whether he may.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Seat:
     width: int
     schema_uid: str
 
-    def mark(self, headers: dict[str, str]) -> None:
+    def mark(self, headers: MutableMapping[str, str]) -> None:
         """Say in an answer's headers how the request was classified."""
         headers[SCHEMA_HEADER] = self.schema_uid
         headers[LEVEL_HEADER] = self.level.uid

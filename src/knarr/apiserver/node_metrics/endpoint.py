@@ -11,15 +11,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
-from knarr.api import codec, quantity
+from knarr.api import quantity
 from knarr.api.errors import method_not_allowed, not_found, path_not_found
 from knarr.api.meta import v1 as meta
 from knarr.api.metrics import v1beta1 as metrics
 from knarr.api.scheme import Resource
 from knarr.apiserver import negotiation
 from knarr.apiserver.cacher import Entry
+from knarr.apiserver.computed import render_computed, render_computed_list
 from knarr.apiserver.listing import matches, parse_list_query
 from knarr.apiserver.node_metrics.kubelets import Kubelets
 from knarr.apiserver.node_metrics.points import Usage
@@ -69,15 +68,7 @@ class NodeMetricsEndpoint:
         if not found:
             shown = f"{info.namespace}/{info.name}" if resource.namespaced else info.name
             raise not_found(resource.group, resource.plural, shown)
-        body = negotiation.render_object(
-            resource,
-            codec.encode(found[0]),
-            found[0],
-            output,
-            now=self._clock.now(),
-            include=request.query.get("includeObject"),
-        )
-        return Response(body=body, content_type=output.content_type)
+        return render_computed(request, resource, found[0], output=output, now=self._clock.now())
 
     async def _list(self, request: Request, resource: Resource) -> Response:
         output = negotiation.choose(request.headers.get("accept", ""))
@@ -89,23 +80,7 @@ class NodeMetricsEndpoint:
             if matches(entry, wanted)
         ]
         found = await self._measured(resource, entries)
-        bodies = [codec.encode(each) for each in found]
-        if output.form == negotiation.TABLE:
-            include = request.query.get("includeObject")
-            body = negotiation.render_table(resource, found, bodies, now=self._clock.now(), include=include)
-            return Response(body=body, content_type=output.content_type)
-        kind, api_version = f"{resource.kind}List", resource.api_version
-        if output.form != negotiation.JSON:
-            kind, api_version = negotiation.PARTIAL_LIST, "meta.k8s.io/v1"
-            bodies = [negotiation.partial_object(each) for each in bodies]
-        content = {
-            "kind": kind,
-            "apiVersion": api_version,
-            "metadata": {},
-            "items": [msgspec.Raw(each) for each in bodies],
-        }
-        body = negotiation.to_wire(codec.encode(content), output)
-        return Response(body=body, content_type=output.content_type)
+        return render_computed_list(request, resource, found, output=output, now=self._clock.now())
 
     async def _measured(self, resource: Resource, entries: list[Entry]) -> list[Found]:
         """What is known of these nodes or pods, in their order."""

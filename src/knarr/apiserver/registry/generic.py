@@ -9,7 +9,7 @@ revision it meant.
 
 Upstream's counterpart is ``registry/generic/registry.Store``.
 
-Neighbours: ``cacher`` serves reads, ``strategy`` holds each kind's rules, ``admission`` may change or refuse,
+Neighbours: ``storage`` reads and writes, ``cacher`` serves reads, ``strategy`` holds each kind's rules, ``admission`` may change or refuse,
 ``endpoints`` turns requests into calls.
 """
 
@@ -28,11 +28,9 @@ from knarr.api.errors import (
     bad_request,
     conflict,
     field_forbidden,
-    internal_error,
     invalid,
     not_found,
     quote,
-    request_entity_too_large,
 )
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
@@ -41,12 +39,12 @@ from knarr.apiserver.admission.chain import Admission, Attributes
 from knarr.apiserver.apply.applying import track_update
 from knarr.apiserver.cacher import Cache, Entry, Hub
 from knarr.apiserver.converted_watching import ConvertingDispatcher
-from knarr.apiserver.decoding import MAX_OBJECT_BYTES
 from knarr.apiserver.registry import deletion
+from knarr.apiserver.registry.storage import KindStorage
 from knarr.apiserver.registry.strategy import Context, Strategy
 from knarr.apiserver.watching import Dispatcher
 from knarr.kit.clock import rfc3339
-from knarr.store.contract import KeyValue, RevisionMismatch, StoreError
+from knarr.store.contract import RevisionMismatch
 
 __all__ = ["GenericRegistry", "Result"]
 
@@ -77,8 +75,8 @@ class Result:
     written: bool = False
 
 
-class GenericRegistry:
-    """One kind's storage."""
+class GenericRegistry(KindStorage):
+    """One kind, with its rules."""
 
     def __init__(
         self,
@@ -90,44 +88,10 @@ class GenericRegistry:
         admission: Admission,
         event_ttl_s: int = 0,
     ) -> None:
-        self.resource = resource
+        super().__init__(resource, cache=cache, hub=hub, ttl_s=event_ttl_s)
         self.strategy = strategy
-        self.cache = cache
         self.dispatcher = Dispatcher(cache) if cache.converter is None else ConvertingDispatcher(cache)
-        self._hub = hub
-        self._store = hub.store
         self.admission = admission
-        self._ttl_s = event_ttl_s
-
-    def key(self, namespace: str, name: str) -> str:
-        return self.resource.key(namespace, name)
-
-    async def entry(self, namespace: str, name: str, *, fresh: bool = True) -> Entry:
-        """The object's bytes as they stand. Raises ``StatusError`` 404."""
-        if fresh:
-            await self._hub.fresh()
-        entry = self.cache.get(self.key(namespace, name))
-        if entry is None:
-            raise not_found(self.resource.group, self.resource.plural, name)
-        if self.cache.converter is not None:
-            await self.cache.converter.settle([entry])
-        return entry
-
-    async def get(self, namespace: str, name: str) -> Any:
-        """The object, free to change. Raises ``StatusError`` 404."""
-        return self.cache.object(await self.entry(namespace, name))
-
-    async def converted(self, obj: Any, other: GenericRegistry) -> Any:
-        """An object of this resource as one of an equivalent resource. Raises ``StatusError``."""
-        if self.cache.converter is not None:
-            return await self.cache.converter.convert(obj, other.resource)
-        to, back = self.cache.conversion, other.cache.conversion
-        stored = obj if to is None else to.to_stored(obj)
-        return stored if back is None else back.from_stored(stored)
-
-    def objects(self, namespace: str = "") -> list[Any]:
-        """Every object of a namespace, or of all, decoded."""
-        return [self.cache.object(entry) for entry in self.cache.scan(self.cache.within(namespace))]
 
     async def create(self, ctx: Context, obj: Any) -> Result:
         """Create ``obj``, or what admission makes of it. Raises ``StatusError``: AlreadyExists, Invalid, Forbidden."""
@@ -162,7 +126,7 @@ class GenericRegistry:
         metadata = obj.metadata
         metadata.uid = ctx.chance.uid()
         metadata.creationTimestamp = rfc3339(ctx.clock.now())
-        if not ctx.applying:
+        if not ctx.owners_settled:
             metadata.managedFields = []
         attributes.obj, attributes.name = obj, metadata.name
         self.strategy.prepare_create(ctx, obj)
@@ -186,29 +150,6 @@ class GenericRegistry:
     def _check(self, obj: Any, errors: list[Any]) -> None:
         if errors:
             raise invalid(self.resource.group, self.resource.kind, obj.metadata.name, errors)
-
-    async def _write(self, obj: Any, *, expected: int) -> None:
-        """Write ``obj`` and set its new resourceVersion; returns once readers see it."""
-        metadata = obj.metadata
-        metadata.resourceVersion = ""
-        conversion, converter = self.cache.conversion, self.cache.converter
-        if converter is not None:
-            value = await converter.encode(obj)
-        else:
-            value = codec.encode(obj) if conversion is None else conversion.encode(obj)
-        if len(value) > MAX_OBJECT_BYTES:
-            raise request_entity_too_large(f"limit is {MAX_OBJECT_BYTES}")
-        key = self.key(metadata.namespace, metadata.name)
-        try:
-            revision = await self._store.put(key, value, expected=expected, ttl_s=self._ttl_s)
-        except RevisionMismatch as error:
-            if expected == 0:
-                raise already_exists(self.resource.group, self.resource.plural, metadata.name) from None
-            raise error
-        except StoreError as error:
-            raise internal_error(f"the store refused the write: {error}") from error
-        metadata.resourceVersion = str(revision)
-        await self._hub.wait_for(revision)
 
     async def update(
         self,
@@ -253,9 +194,6 @@ class GenericRegistry:
                 current = self._seen(error.current)
         raise conflict(self.resource.group, self.resource.plural, name)
 
-    def _seen(self, kv: KeyValue | None) -> Entry | None:
-        return None if kv is None else self.cache.entry(kv)
-
     async def _create_by_update(self, ctx: Context, namespace: str, name: str, mutate: Mutate) -> Result:
         obj = await mutate(None)
         obj.metadata.namespace, obj.metadata.name = namespace, name
@@ -292,7 +230,7 @@ class GenericRegistry:
             self._keep_identity(obj, old)
         elif subresource in _OF_SPEC:
             self.strategy.prepare_update(ctx, obj, old)
-        if not ctx.applying:
+        if not ctx.owners_settled:
             track_update(
                 self.resource,
                 old,
@@ -414,17 +352,8 @@ class GenericRegistry:
             await self._write(decision.updated, expected=revision)
         return Result(decision.updated)
 
-    async def _remove(self, obj: Any, revision: int) -> None:
-        metadata = obj.metadata
-        try:
-            gone = await self._store.delete(self.key(metadata.namespace, metadata.name), expected=revision)
-        except RevisionMismatch:
-            raise
-        except StoreError as error:
-            raise internal_error(f"the store refused the deletion: {error}") from error
-        metadata.resourceVersion = str(gone)
+    async def _released(self, obj: Any) -> None:
         await self.strategy.released(obj)
-        await self._hub.wait_for(gone)
 
     async def delete_collection(
         self, ctx: Context, entries: list[Entry], options: meta.DeleteOptions

@@ -40,8 +40,8 @@ class Context:
     warnings: list[str] = field(default_factory=list)
     field_manager: str = "unknown"
     """Whom changed fields belong to."""
-    applying: bool = False
-    """A server-side apply, which has settled ownership itself."""
+    owners_settled: bool = False
+    """Whose its fields are stands in the object already: it was applied, or changed through its scale."""
     query: Query | None = None
     """The request's query; None for what the server does by itself."""
     audit_annotations: dict[str, str] = field(default_factory=dict)

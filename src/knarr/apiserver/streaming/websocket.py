@@ -33,7 +33,7 @@ class WebSocket:
         """Answer the handshake, in a protocol if any; false if it was none, and has been refused. Raises ``ConnectionResetError``."""
         # The library wants to see the request that HTTP has read already. The choice of a protocol is not its: it would
         # refuse the slash in upstream's names.
-        headers = [line for line in request.raw_headers if line[0].lower() != _PROTOCOL.lower()]
+        headers = [line for line in request.raw_headers() if line[0].lower() != _PROTOCOL.lower()]
         host = request.headers.get("host", "")
         self._protocol.receive_data(request_head(request.method, request.raw_path, host, headers))
         for event in self._protocol.events_received():

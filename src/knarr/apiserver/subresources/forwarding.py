@@ -1,7 +1,7 @@
 """Handing a request on to another server, and its answer back.
 
-An ordinary request is sent with its headers, but for those that belong to one connection and the client's own
-credentials; its answer is streamed. An upgrade (SPDY, WebSocket) is tunnelled byte for byte.
+An ordinary request is sent with its headers, each line by itself, but for those that belong to one connection and the client's own
+credentials; its answer is streamed, its headers likewise. An upgrade (SPDY, WebSocket) is tunnelled byte for byte.
 
 Upstream's counterpart is ``apimachinery/pkg/util/proxy``. Neighbours: ``node_proxy`` sends to kubelets, pods and
 services, ``aggregation`` to other API servers.
@@ -96,7 +96,7 @@ class Forwarder:
             self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
         extra = list(added)
         left_out = _OURS | {name.lower() for name, _ in extra}
-        headers = [(name, value) for name, value in request.headers.items() if name not in left_out]
+        headers = [(name, value) for name, value in _lines(request) if name.lower() not in left_out]
         try:
             answer = await self._session.request(
                 method or request.method,
@@ -111,7 +111,10 @@ class Forwarder:
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"dial tcp {target.authority}: {error or type(error).__name__}") from None
-        passed = {name: value for name, value in answer.headers.items() if name.lower() not in _THEIRS}
+        # Some may come several times (``Set-Cookie``), and must not be made one.
+        passed = answer.headers.copy()
+        for name in _THEIRS:
+            passed.popall(name, None)
         content_type = answer.headers.get("Content-Type", "application/octet-stream")
         return Response(answer.status, _body(answer), content_type, passed)
 
@@ -121,7 +124,7 @@ class Forwarder:
             raise bad_request("Upgrade request required")
         extra = list(added)
         left_out = {name.lower() for name, _ in extra}
-        headers = [(name, value) for name, value in request.raw_headers if name.lower() not in left_out]
+        headers = [(name, value) for name, value in request.raw_headers() if name.lower() not in left_out]
         host = next((value for name, value in extra if name.lower() == "host"), target.authority)
         head = request_head(request.method, target.path, host, [*headers, *extra])
 
@@ -136,6 +139,16 @@ class Forwarder:
             )
 
         return Response(101, Tunnel(run))
+
+
+def _lines(request: Request) -> Iterable[tuple[str, str]]:
+    """The request's headers, each line by itself where they came as lines."""
+    if not request.header_lines:
+        return request.headers.items()
+    return [
+        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+        for name, value in request.header_lines
+    ]
 
 
 async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -23,14 +23,11 @@ from knarr.apiserver.request import Request, Response, Tunnel
 from knarr.apiserver.streaming.offers import PORT_FORWARD_PREFIX, REMOTE_COMMAND, offered, wants_websocket
 from knarr.apiserver.subresources import pod_logs, proxied
 from knarr.apiserver.subresources.forwarding import Forwarder, Target, Unreachable
+from knarr.apiserver.subresources.pod_address import MayProxyTo, is_global_unicast, pod_address, port_number
 from knarr.apiserver.subresources.service_endpoints import ServiceEndpoints
 
 DEFAULT_KUBELET_PORT = 10250
 _QUERY_OF_EXEC = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
-
-
-MAX_PORT = 65_535
-MAX_PORT_DIGITS = 5
 
 
 class NodeProxy:
@@ -46,12 +43,14 @@ class NodeProxy:
         services: ServiceEndpoints,
         tls: ssl.SSLContext | None,
         forwarder: Forwarder,
+        may_proxy_to: MayProxyTo = is_global_unicast,
     ) -> None:
         self._pods = pods
         self._nodes = nodes
         self._services = services
         self._tls = tls
         self._forwarder = forwarder
+        self._may_proxy_to = may_proxy_to
 
     async def log(self, request: Request) -> Response:
         """What a container of a pod has written."""
@@ -127,14 +126,13 @@ class NodeProxy:
         info = request.info
         scheme, name, port = _split_name(info.name, info.resource.removesuffix("s"))
         if info.resource == "nodes":
-            return await self.kubelet(name, path, port=_port_number(port) if port else None)
+            return await self.kubelet(name, path, port=port_number(port) if port else None)
         if info.resource == "pods":
             pod: core.Pod = await self._pods.get(info.namespace, name)
-            if not pod.status.podIP:
-                raise bad_request("address not allowed")
-            host, number = pod.status.podIP, _pod_port(pod, port)
+            secure = scheme == "https"
+            host, number = pod_address(pod, port, secure=secure, may_proxy_to=self._may_proxy_to)
         else:
-            host, number = self._services.endpoint(info.namespace, name, port)
+            host, number = self._services.endpoint(info.namespace, name, port, self._may_proxy_to)
         return Target(host, number, path, _unverified() if scheme == "https" else None)
 
     async def kubelet(self, node_name: str, path: str, *, port: int | None = None) -> Target:
@@ -146,7 +144,7 @@ class NodeProxy:
         elsewhere = node.metadata.annotations.get(KUBELET_SERVER, "")
         if elsewhere and port is None:
             place, _, number = elsewhere.rpartition(":")
-            return Target(place, _port_number(number), f"/nodes/{node_name}{path}", self._tls)
+            return Target(place, port_number(number), f"/nodes/{node_name}{path}", self._tls)
         addresses = {address.type: address.address for address in reversed(node.status.addresses)}
         host = addresses.get("InternalIP") or addresses.get("ExternalIP") or addresses.get("Hostname")
         if not host:
@@ -197,24 +195,6 @@ def _split_name(name: str, kind: str) -> tuple[str, str, str]:
     if len(parts) > 3 or not parts[1] or parts[0] not in ("http", "https", ""):
         raise bad_request(f'invalid {kind} request "{name}"')
     return parts[0], parts[1], parts[2]
-
-
-def _port_number(text: str) -> int:
-    """Raises ``StatusError`` 503 for what cannot be dialled."""
-    if text.isascii() and text.isdecimal() and len(text) <= MAX_PORT_DIGITS and int(text) <= MAX_PORT:
-        return int(text)
-    problem = "invalid port" if text.isdecimal() else "unknown port"
-    raise service_unavailable(f"error trying to reach service: dial tcp: lookup tcp/{text}: {problem}")
-
-
-def _pod_port(pod: core.Pod, wanted: str) -> int:
-    if wanted.isdecimal():
-        return _port_number(wanted)
-    ports = [port for container in pod.spec.containers for port in container.ports]
-    for port in ports:
-        if port.name == wanted and wanted:
-            return port.containerPort
-    return ports[0].containerPort if ports and not wanted else 80
 
 
 @cache

@@ -19,12 +19,15 @@ import asyncio
 import ipaddress
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from knarr.apiserver.request import Request, Response
 from knarr.apiserver.subresources.forwarding import Target
 from knarr.apiserver.subresources.links import LinkRewriter, Links
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
 
 __all__ = ["forwarded_headers", "led_back", "links_of", "quoted_path", "slash_added"]
 
@@ -77,13 +80,14 @@ def forwarded_headers(request: Request, links: Links, path: str) -> list[tuple[s
 
 
 def led_back(response: Response, links: Links) -> Response:
-    """The answer as the client is to see it."""
-    headers = {name: value for name, value in response.headers.items() if name.lower() not in _CORS}
-    lower = {name.lower(): name for name in headers}
-    if "location" in lower:
-        headers[lower["location"]] = links.location(headers[lower["location"]])
+    """The answer of a ``Forwarder`` as the client is to see it."""
+    headers = cast("CIMultiDict[str]", response.headers)
+    for name in _CORS:
+        headers.popall(name, None)
+    if "Location" in headers:
+        headers["Location"] = links.location(headers["Location"])
         return Response(response.status, response.body, response.content_type, headers)
-    coding = headers[lower["content-encoding"]].strip().lower() if "content-encoding" in lower else ""
+    coding = headers.get("Content-Encoding", "").strip().lower()
     body = response.body
     media_type = response.content_type.partition(";")[0].strip().lower()
     if media_type == "text/html" and coding in ("", "gzip", "deflate"):

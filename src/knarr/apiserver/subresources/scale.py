@@ -1,10 +1,15 @@
 """The ``scale`` sub-resource: one small object to read and set the size of anything that has replicas.
 
+A change is made to the Scale: by PUT, by patch, or by server-side apply. What comes out gives the object its new size, and the
+size its owners (``apply.scaling``). An apply of a scale counts as an apply of the object:
+from then on its fields have owners.
+
 Upstream's counterpart is each registry's ``ScaleREST``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from knarr.api import codec
@@ -13,13 +18,23 @@ from knarr.api.apiextensions.custom import CustomResource
 from knarr.api.autoscaling import v1 as autoscaling
 from knarr.api.errors import bad_request, conflict, internal_error, invalid, invalid_value
 from knarr.api.meta import v1 as meta
+from knarr.api.scheme import Resource
 from knarr.api.selectors import from_label_selector
 from knarr.apiserver import negotiation
 from knarr.apiserver.admission.chain import Attributes
-from knarr.apiserver.decoding import check_fields, decode_object
+from knarr.apiserver.apply.applying import apply, begin_tracking, track_update
+from knarr.apiserver.apply.scaling import SizePaths, to_parent, to_scale
+from knarr.apiserver.decoding import check_fields, decode_object, media_type
 from knarr.apiserver.endpoints import Endpoint
-from knarr.apiserver.patching import patched, read_patch
+from knarr.apiserver.patching import APPLY_PATCH, patched, read_apply, read_patch
+from knarr.apiserver.registry.strategy import Context
 from knarr.apiserver.request import Request, Response
+
+#: What a change is read as: a Scale is served nowhere by itself.
+SCALE = Resource(("autoscaling", "v1", "Scale", "scales", "scale", True, "", "", "", "", ()))
+
+#: Makes the wanted scale, with its owners, of the current one.
+Change = Callable[[autoscaling.Scale], autoscaling.Scale]
 
 
 def scale_of(obj: Any) -> autoscaling.Scale:
@@ -107,8 +122,10 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
     info = request.info
     if info.verb == "get":
         return _answer(scale_of(await registry.get(info.namespace, info.name)))
-    wanted = _reader(endpoint, request)
     context = endpoint.context(request)
+    # Whose the size is, is settled on the Scale: the registry has nothing to track.
+    context.owners_settled = True
+    wanted = _reader(endpoint, request, context)
 
     def attributes(new: autoscaling.Scale, old: autoscaling.Scale) -> Attributes:
         """Admission is shown scales, as the client is."""
@@ -128,14 +145,12 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
 
     async def mutate(current: Any | None) -> Any:
         assert current is not None
-        held = scale_of(current)
-        asked = attributes(wanted(held), held)
+        if media_type(request) == APPLY_PATCH:
+            begin_tracking(registry.resource, current, now=context.clock.now())
+        asked = attributes(_owned_by_change(wanted, registry.resource, current), scale_of(current))
         await registry.admission.mutate(asked)
-        scale = asked.obj
-        _check(scale, info.name)
-        if scale.metadata.resourceVersion not in ("", current.metadata.resourceVersion):
-            raise conflict(registry.resource.group, registry.resource.plural, info.name)
-        return _resized(current, scale.spec.replicas)
+        _check(asked.obj, registry.resource, current)
+        return _resized(current, asked.obj.spec.replicas)
 
     result = await registry.update(
         context, info.namespace, info.name, mutate, subresource="scale", admit=admit
@@ -143,33 +158,91 @@ async def handle(endpoint: Endpoint, request: Request) -> Response:
     return _answer(scale_of(result.obj))
 
 
-def _reader(endpoint: Endpoint, request: Request) -> Any:
-    """A function from the current scale to the wanted one."""
+def _owned_by_change(wanted: Change, resource: Resource, current: Any) -> autoscaling.Scale:
+    """The wanted scale; ``current`` is told whom its size then belongs to."""
+    paths = _size_paths(resource)
+    held = scale_of(current)
+    held.metadata.managedFields = to_scale(current.metadata.managedFields, paths)
+    scale = wanted(held)
+    owners, scale.metadata.managedFields = scale.metadata.managedFields, []
+    if owners != held.metadata.managedFields:
+        current.metadata.managedFields = to_parent(
+            current.metadata.managedFields, owners, paths, api_version=resource.api_version
+        )
+    return scale
+
+
+def _size_paths(resource: Resource) -> SizePaths:
+    """Where the size stands in each version of a resource."""
+    if not isinstance(resource, CustomResource):
+        return {resource.api_version: ("f:spec", "f:replicas")}
+    paths: dict[str, tuple[str, ...] | None] = {}
+    for version in resource.definition.spec.versions:
+        scale = version.subresources.scale if version.subresources is not None else None
+        steps = scale.specReplicasPath.removeprefix(".").split(".") if scale is not None else ()
+        paths[f"{resource.group}/{version.name}"] = tuple(f"f:{step}" for step in steps) or None
+    return paths
+
+
+def _reader(endpoint: Endpoint, request: Request, context: Context) -> Change:
+    """How the request changes a scale."""
     if request.info.verb == "update":
         posted = decode_object(request, endpoint.resource, autoscaling.Scale)
         # Every attempt starts from what was posted, whatever admission made of it before.
-        return lambda current: codec.copy(posted)
+        return _tracked(context, lambda current: codec.copy(posted))
+    if media_type(request) == APPLY_PATCH:
+        content, force = read_apply(request, SCALE)
+        return lambda current: apply(
+            SCALE,
+            current,
+            content,
+            manager=context.field_manager,
+            force=force,
+            subresource="scale",
+            now=context.clock.now(),
+        )
     kind, content = read_patch(request)
 
-    def change(current: autoscaling.Scale) -> Any:
+    def patch(current: autoscaling.Scale) -> Any:
         after, scale = patched(current, kind, content)
         if problem := check_fields(request, autoscaling.Scale, after):
             raise bad_request(problem)
         return scale
 
-    return change
+    return _tracked(context, patch)
 
 
-def _check(scale: autoscaling.Scale, name: str) -> None:
-    if scale.metadata.name and scale.metadata.name != name:
+def _tracked(context: Context, change: Change) -> Change:
+    """An ordinary change takes a size from whoever owned it; of a size that nobody owned it tells nothing, as upstream."""
+
+    def changed(current: autoscaling.Scale) -> autoscaling.Scale:
+        scale = change(current)
+        # What a client says of owners counts only where they are shown.
+        scale.metadata.managedFields = list(current.metadata.managedFields)
+        manager, now = context.field_manager, context.clock.now()
+        track_update(SCALE, current, scale, manager=manager, subresource="scale", now=now)
+        return scale
+
+    return changed
+
+
+def _check(scale: autoscaling.Scale, resource: Resource, current: Any) -> None:
+    """Whether the scale is one, and of this object. Raises ``StatusError`` 400, 409, 422."""
+    said, metadata = scale.metadata, current.metadata
+    if said.name and said.name != metadata.name:
         raise bad_request(
-            f"the name of the object ({scale.metadata.name}) does not match the name on the URL ({name})"
+            f"the name of the object ({said.name}) does not match the name on the URL ({metadata.name})"
         )
     if (scale.spec.replicas or 0) < 0:
         detail = "must be greater than or equal to 0"
         raise invalid(
-            "autoscaling", "Scale", name, [invalid_value("spec.replicas", scale.spec.replicas, detail)]
+            "autoscaling", "Scale", metadata.name, [invalid_value("spec.replicas", scale.spec.replicas, detail)]
         )
+    if said.uid not in ("", metadata.uid):
+        text = f"Precondition failed: UID in precondition: {said.uid}, UID in object meta: {metadata.uid}"
+        raise conflict(resource.group, f"{resource.plural}/scale", metadata.name, text)
+    if said.resourceVersion not in ("", metadata.resourceVersion):
+        raise conflict(resource.group, resource.plural, metadata.name)
 
 
 def _answer(scale: autoscaling.Scale) -> Response:
