@@ -30,8 +30,8 @@ from pathlib import Path
 from bench.report import ROWS_FILE, client, fresh_cluster
 from knarr.client import kubeconfig
 from knarr.client.kubeconfig import Credentials
-from knarr.cluster import components
 from knarr.cluster.addresses import AddressPlan
+from knarr.cluster.components import run_process
 from knarr.cluster.pki import Pki
 from knarr.cluster.simulated_nodes import SimulatedFleet
 from knarr.kit.chance import Chance
@@ -182,7 +182,7 @@ def fleet(path: str, count: int) -> None:
             nodes = SimulatedFleet("upstream", own, count=count, plan=AddressPlan(0), clock=RealClock(), chance=Chance())
             await nodes.run()
 
-    components.run_process(run)
+    run_process(run)
 
 
 def rows_of(bench: str, path: Path, words: list[str]) -> dict[str, tuple[float, str]]:

@@ -204,7 +204,7 @@ def _patched_in_part(current: Any, kind: str, content: dict[str, Any]) -> tuple[
     kept = type(current)(**{name: getattr(current, name) for name in content})
     after = _merged(codec.to_dict(kept), content, kind, type(current))
     part = codec.decode(type(current), after)
-    codec.check_moments(part)
+    codec.settle_moments(part)
     for name in content:
         setattr(current, name, getattr(part, name))
     return after, current

@@ -204,7 +204,7 @@ def _reader(endpoint: Endpoint, request: Request, context: Context) -> Change:
     kind, content = read_patch(request)
 
     def patch(current: autoscaling.Scale) -> Any:
-        after, scale = patched(current, kind, content)
+        after, scale = patched(codec.copy(current), kind, content)
         if problem := check_fields(request, autoscaling.Scale, after):
             raise bad_request(problem)
         return scale
