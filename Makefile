@@ -5,6 +5,8 @@ VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 KNARR   := $(VENV)/bin/knarr
 CLUSTER ?= dev
+# One process a core; the end-to-end tests have the machine for themselves.
+SPREAD  := --numprocesses auto
 
 .PHONY: setup system up down test test-fast check bench conformance generate wheel clean
 
@@ -28,12 +30,12 @@ down: setup
 	@$(KNARR) down $(CLUSTER)
 
 test: system
-	$(PYTHON) -m pytest tests/unit tests/contract tests/cluster tests/conformance
+	$(PYTHON) -m pytest $(SPREAD) tests/unit tests/contract tests/cluster tests/conformance
 	@$(PYTHON) tools/kubectl.py
 	$(PYTHON) -m pytest tests/e2e
 
 test-fast: setup
-	$(PYTHON) -m pytest tests/unit tests/contract tests/cluster
+	$(PYTHON) -m pytest $(SPREAD) tests/unit tests/contract tests/cluster
 
 check: setup
 	$(VENV)/bin/ruff check src tests tools bench

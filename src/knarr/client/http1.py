@@ -4,8 +4,8 @@
 streamed one a buffer that stops reading when it holds ``STREAM_BUFFER_BYTES``. Upstream's counterpart is Go's
 ``http.Transport``.
 
-It is our own and not aiohttp's client since whoever reconciles sends thousands of small requests: one costs 50 us here
-and 170 us there, of the client's processor time with TLS (``docs/performance.md``).
+It is our own and not aiohttp's client since whoever reconciles sends thousands of small requests: one costs the client less
+than half the processor time (``docs/performance.md``).
 
 Limits: ``MAX_CONNECTIONS`` open at once, requests beyond wait; ``CONNECT_TIMEOUT_S``; ``KEEPALIVE_S`` for one that is
 not used. An answer is never asked for compressed: client and server are near, and processors dearer than wires.
