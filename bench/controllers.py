@@ -71,12 +71,19 @@ async def post_all(credentials: Credentials, path: str, bodies: Iterable[bytes])
 
 async def until_available(own: Client, count: int) -> None:
     available: set[str] = set()
-    # From a version: upstream begins "now" only where its etcd tells progress, and Debian's is too old for that.
-    held = await own.list(apps.Deployment, namespace=NAMESPACE)
-    async for event in own.watch(apps.Deployment, namespace=NAMESPACE, resource_version=held.resource_version):
-        if event.object.status.availableReplicas == REPLICAS:
-            available.add(event.object.metadata.name)
-            if len(available) == count:
+
+    def seen(deployment: apps.Deployment) -> bool:
+        if deployment.status.availableReplicas == REPLICAS:
+            available.add(deployment.metadata.name)
+        return len(available) == count
+
+    # A server may end a watch at any time; upstream's does when it is hard pressed.
+    while True:
+        held = await own.list(apps.Deployment, namespace=NAMESPACE)
+        if any(map(seen, held)):
+            return
+        async for event in own.watch(apps.Deployment, namespace=NAMESPACE, resource_version=held.resource_version):
+            if seen(event.object):
                 return
 
 
