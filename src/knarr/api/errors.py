@@ -304,6 +304,11 @@ def answer_text(code: int, said: str) -> str:
     return f"the server responded with the status code {code} but did not return more information"
 
 
+def answer_reason(code: int) -> str:
+    """The reason that client-go gives such an answer."""
+    return _ANSWER_REASONS.get(code, "InternalError" if code >= 500 else "")
+
+
 def refused_by_backend(code: int, resource: str, name: str, said: str) -> StatusError:
     """The same as an answer of this server, about an object whose request another server refused."""
     if code == 400:
@@ -311,9 +316,8 @@ def refused_by_backend(code: int, resource: str, name: str, said: str) -> Status
     if code == 500:
         return internal_error(said)
     text = said if code == 403 else answer_text(code, said)
-    reason = _ANSWER_REASONS.get(code, "InternalError" if code >= 500 else "")
     # Upstream has no verb to put before the resource, and leaves its space.
-    return _error(code, reason, f"{text} ( {resource} {name})", meta.StatusDetails(name=name, kind=resource))
+    return _error(code, answer_reason(code), f"{text} ( {resource} {name})", meta.StatusDetails(name=name, kind=resource))
 
 
 _ANSWER_REASONS = {

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from knarr.api import codec, scheme
-from knarr.api.errors import StatusError
+from knarr.api.errors import StatusError, answer_reason
 from knarr.api.meta import v1 as meta
 from knarr.api.scheme import Resource
 from knarr.client.transport import Query, Response, Transport
@@ -290,11 +290,7 @@ def _status_error(status: int, body: bytes) -> StatusError:
     except codec.DecodeError:
         pass
     text = body.decode("utf-8", "replace")[:1024]
-    return StatusError(
-        meta.Status(
-            status="Failure", code=status, message=text, reason="InternalError" if status >= 500 else ""
-        )
-    )
+    return StatusError(meta.Status(status="Failure", code=status, message=text, reason=answer_reason(status)))
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
