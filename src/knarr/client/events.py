@@ -27,6 +27,7 @@ from knarr.client.transport import TransportError
 from knarr.kit.chance import Chance
 from knarr.kit.clock import Clock, rfc3339
 from knarr.kit.log import get_logger
+from knarr.kit.token_bucket import TokenBucket, TokenBuckets
 
 log = get_logger("events")
 
@@ -50,25 +51,18 @@ class _Seen:
     count: int
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_s: float
-
-
 class EventRate:
     """When the next event may be written. Recorders of one process that are many share one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        #: The moment until which what was written is paid for; that of a full burst is long past.
-        self._paid_until_s = float("-inf")
+        self._bucket = TokenBucket(WRITES_PER_S, WRITE_BURST, now_s=clock.monotonic_s())
 
     async def turn(self) -> None:
-        now_s = self._clock.monotonic_s()
-        self._paid_until_s = max(self._paid_until_s, now_s - WRITE_BURST / WRITES_PER_S) + 1 / WRITES_PER_S
-        if self._paid_until_s > now_s:
-            await self._clock.sleep(self._paid_until_s - now_s)
+        """Wait for it."""
+        wait_s = self._bucket.reserve(self._clock.monotonic_s())
+        if wait_s:
+            await self._clock.sleep(wait_s)
 
 
 class EventRecorder:
@@ -85,7 +79,7 @@ class EventRecorder:
         self._chance = chance
         self._queue: asyncio.Queue[core.Event] = asyncio.Queue(QUEUE_LIMIT)
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
-        self._buckets: OrderedDict[tuple[str, ...], _Bucket] = OrderedDict()
+        self._told = TokenBuckets(1 / REFILL_S, BURST, limit=CACHE_LIMIT)
         #: How many were lost since all that waited was last written.
         self._lost = 0
         self.rate = EventRate(clock)
@@ -100,7 +94,8 @@ class EventRecorder:
 
     def event_about(self, reference: core.ObjectReference, kind: str, reason: str, message: str) -> None:
         """The same for an object known only by reference."""
-        if not self._admit((reference.kind, reference.namespace, reference.name, reference.uid)):
+        about = (reference.kind, reference.namespace, reference.name, reference.uid)
+        if not self._told.take(about, self._clock.monotonic_s()):
             return
         if self._queue.full():
             if not self._lost:
@@ -179,20 +174,6 @@ class EventRecorder:
         self._seen[key] = _Seen(event.metadata.name, 1)
         while len(self._seen) > CACHE_LIMIT:
             self._seen.popitem(last=False)
-
-    def _admit(self, key: tuple[str, ...]) -> bool:
-        now_s = self._clock.monotonic_s()
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = _Bucket(float(BURST), now_s)
-            while len(self._buckets) > CACHE_LIMIT:
-                self._buckets.popitem(last=False)
-        bucket.tokens = min(float(BURST), bucket.tokens + (now_s - bucket.filled_s) / REFILL_S)
-        bucket.filled_s = now_s
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
 
 
 def reference_to(obj: Any) -> core.ObjectReference:

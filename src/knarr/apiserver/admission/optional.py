@@ -7,7 +7,6 @@ Limits: a rate limit knows ``cache_size`` users, namespaces or sources; one that
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from knarr.api.core import v1 as core
 from knarr.api.errors import too_many_requests
 from knarr.apiserver.admission.chain import Attributes, Plugin
 from knarr.kit.clock import Clock
+from knarr.kit.token_bucket import TokenBuckets
 
 __all__ = ["EventLimit", "EventRateLimit", "ExtendedResourceToleration"]
 
@@ -38,25 +38,6 @@ class EventLimit:
             raise ValueError("EventRateLimit: qps and burst must be positive")
 
 
-class _Buckets:
-    """One limit's token buckets, by key."""
-
-    def __init__(self, limit: EventLimit, clock: Clock) -> None:
-        self.limit = limit
-        self._clock = clock
-        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, key: str) -> bool:
-        now_s = self._clock.monotonic_s()
-        filled_s, tokens = self._held.pop(key, (now_s, float(self.limit.burst)))
-        tokens = min(self.limit.burst, tokens + (now_s - filled_s) * self.limit.qps)
-        allowed = tokens >= 1
-        self._held[key] = (now_s, tokens - 1 if allowed else tokens)
-        while len(self._held) > self.limit.cache_size:
-            self._held.popitem(last=False)
-        return allowed
-
-
 class EventRateLimit(Plugin):
     """Refuses events above a rate: a component gone wild must not fill the store."""
 
@@ -64,16 +45,18 @@ class EventRateLimit(Plugin):
     concerns = frozenset(("events", "events.events.k8s.io"))
 
     def __init__(self, limits: Sequence[EventLimit], clock: Clock) -> None:
-        self._buckets = [_Buckets(limit, clock) for limit in limits]
+        self._clock = clock
+        self._limits = [
+            (limit.type, TokenBuckets(limit.qps, limit.burst, limit=limit.cache_size)) for limit in limits
+        ]
 
     async def validate(self, attributes: Attributes) -> None:
         if attributes.operation not in ("CREATE", "UPDATE") or attributes.dry_run:
             return
+        now_s = self._clock.monotonic_s()
         # Every limit counts the event, also those behind the one that refuses.
         refused = [
-            (buckets.limit.type, key)
-            for buckets in self._buckets
-            if not buckets.take(key := _key(buckets.limit.type, attributes))
+            (kind, key) for kind, buckets in self._limits if not buckets.take(key := _key(kind, attributes), now_s)
         ]
         if refused:
             text = ", ".join(f"limit reached on type {kind} for key {key}" for kind, key in refused)
