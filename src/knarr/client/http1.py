@@ -55,6 +55,8 @@ class Connection(asyncio.Protocol):
         self._complete = True
         self._kept_alive = True
         self._streaming = False
+        #: Whether the answer ends with its head, whatever length that names.
+        self._only_head = False
         #: Who waits for the answer, for its head, or for more of its body.
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -119,6 +121,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self._requests += 1
         self._streaming = streaming
+        self._only_head = request.startswith(b"HEAD ")
         self._headers, self._body = [], []
         self._transport.write(request)
 
@@ -177,7 +180,11 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
-        if self._streaming:
+        if self._only_head and self.status >= 200:
+            # The parser waits for a body that will not come, and is of no use for another answer.
+            self._kept_alive = False
+            self._complete = True
+        if self._streaming or self._complete:
             self._wake()
 
     def on_body(self, body: bytes) -> None:

@@ -175,6 +175,13 @@ async def test_a_connection_that_the_server_ends_after_its_answer_is_not_used_ag
     assert server.connections == 2
 
 
+@scenario(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+async def test_an_answer_to_head_ends_with_its_head(server, client):
+    answer = await client.request("HEAD", "/1")
+    assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "1000")
+    assert (await client.request("GET", "/2")).body == b"ok"
+
+
 @scenario(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)
 async def test_a_word_before_the_answer_is_not_the_answer(server, client):
     answer = await client.request("GET", "/1")
