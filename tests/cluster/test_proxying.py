@@ -234,6 +234,7 @@ def test_a_server_that_is_not_there_is_told_as_unavailable() -> None:
                 ("pods/web:none", "error trying to reach service: dial tcp: lookup tcp/none: unknown port"),
                 ("services/web:none", 'no endpoints available for service "web:none"'),
                 ("services/web:81", 'no service port 81 found for service "web"'),
+                ("services/web:" + "9" * 5000, f'no endpoints available for service "web:{"9" * 5000}"'),
             ):
                 async with front.session.get(f"/api/v1/namespaces/default/{way}/proxy/") as answer:
                     said = await answer.json()

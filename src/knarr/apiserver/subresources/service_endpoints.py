@@ -15,6 +15,9 @@ from knarr.apiserver.registry.generic import GenericRegistry
 
 __all__ = ["ServiceEndpoints"]
 
+#: What Go reads as a number: a longer one has no 64 bits.
+_NUMBER = re.compile("[+-]?[0-9]{1,18}").fullmatch
+
 
 class ServiceEndpoints:
     """Looks services up in the caches, so that a lookup costs no round trip."""
@@ -33,7 +36,7 @@ class ServiceEndpoints:
         chosen = [item for item in service.spec.ports if port in ("", item.name, str(item.port))]
         if chosen:
             return self._ready(namespace, name, chosen[0].name, allowed)
-        if re.fullmatch("[+-]?[0-9]+", port):
+        if _NUMBER(port):
             raise service_unavailable(f"no service port {int(port)} found for service {quote(name)}")
         raise _nobody(f"{name}:{port}")
 
