@@ -9,6 +9,7 @@ Upstream's counterpart is ``endpoints/handlers/negotiation``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,8 +58,7 @@ def choose(accept: str) -> Output:
     """The first form in ``accept`` that is spoken here. Raises ``StatusError`` 406."""
     if not accept or accept in ("application/json", "*/*"):
         return PLAIN
-    for clause in accept.split(","):
-        kind, *parameters = [part.strip() for part in clause.split(";")]
+    for kind, parameters in _clauses(accept):
         values = dict(part.partition("=")[::2] for part in parameters)
         wanted = values.get("as", "")
         if kind in _AS_JSON:
@@ -75,6 +75,13 @@ def choose(accept: str) -> Output:
     raise not_acceptable(SPOKEN)
 
 
+def _clauses(accept: str) -> Iterator[tuple[str, list[str]]]:
+    """Media types and their parameters, in the order they stand."""
+    for clause in accept.split(","):
+        kind, *parameters = [part.strip() for part in clause.split(";")]
+        yield kind, parameters
+
+
 def choose_for_object(accept: str) -> Output:
     """The same for an answer that is one object, before anything is written. Raises ``StatusError`` 406."""
     output = choose(accept)
@@ -89,8 +96,7 @@ def choose_for_refusal(accept: str) -> Output:
     """
     if not accept or accept == "application/json":
         return PLAIN
-    for clause in accept.split(","):
-        kind, *parameters = [part.strip() for part in clause.split(";")]
+    for kind, parameters in _clauses(accept):
         if any(part.startswith(("as=", "stream=")) for part in parameters):
             continue
         if kind in _AS_YAML:

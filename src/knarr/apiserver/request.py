@@ -281,6 +281,7 @@ def _behind(path: str, depth: int) -> str:
     assert found is not None, "as many names have been read"
     return path[found.end() :]
 
+
 def no_such_page() -> Response:
     """Upstream tells in words of Go's own server that nothing at all is served there; only within a group it serves does it answer
     with a Status.

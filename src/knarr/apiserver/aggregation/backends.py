@@ -70,12 +70,12 @@ class Backends:
         request.headers = {
             name: value
             for name, value in request.headers.items()
-            if name not in _IDENTITY and not name.startswith(_EXTRA)
+            if not _says_who(name)
         }
         request.header_lines = [
             (name, value)
             for name, value in request.header_lines
-            if (lower := name.decode("latin-1").lower()) not in _IDENTITY and not lower.startswith(_EXTRA)
+            if not _says_who(name.decode("latin-1").lower())
         ]
         if request.can_tunnel:
             return self._sender.tunnel(request, target, added=added)
@@ -121,6 +121,11 @@ class Backends:
                 self._contexts.popitem(last=False)
         self._contexts.move_to_end(key)
         return context
+
+
+def _says_who(name: str) -> bool:
+    """Whether a header, in lower case, says who asks."""
+    return name in _IDENTITY or name.startswith(_EXTRA)
 
 
 def _said_of(user: UserInfo) -> list[tuple[str, str]]:
